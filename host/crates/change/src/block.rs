@@ -1,0 +1,273 @@
+//! A block: what capture hands to the log at once.
+//!
+//! Rows are written straight into the bytes the log will keep, so a row costs no allocation and is encoded once. The builder gives every row
+//! its sequence number and chains each to the one before it in its partition.
+
+use std::sync::Arc;
+
+use crate::envelope::{self, EnvelopeError, Header, Kind, LogId, TableEvent, TransactionRef};
+use crate::position::TransactionId;
+use crate::rows::{ENDS_TRANSACTION, HAS_AFTER, HAS_BEFORE, Operation, ROW_HEADER_LEN};
+use crate::schema::{Fingerprint, TableShape};
+
+/// A run of rows is closed at this size, so that a reader never has to take much more than a batch at once.
+pub const ENVELOPE_BYTES_MAX: usize = 1 << 20;
+
+/// One partition's part of a block.
+#[derive(Debug, Default)]
+pub struct PartitionBlock {
+    /// Envelopes, end to end.
+    pub bytes: Vec<u8>,
+    pub first_seq: u64,
+    pub last_seq: u64,
+    pub rows: u64,
+    /// Of the youngest transaction in it: microseconds since 1970.
+    pub committed_us: u64,
+    /// Last sequence number ever given in this partition.
+    prev: u64,
+    open: Option<OpenRun>,
+}
+
+/// The run of rows being written.
+#[derive(Debug)]
+struct OpenRun {
+    start: usize,
+    transaction: u64,
+    shape: Fingerprint,
+    first_seq: u64,
+    first_row: u64,
+}
+
+/// Collects rows of whole transactions, or of a part of a large one.
+#[derive(Debug)]
+pub struct BlockBuilder {
+    log_id: LogId,
+    next_seq: u64,
+    partitions: Vec<PartitionBlock>,
+    shapes: Vec<(Fingerprint, Arc<TableShape>)>,
+    transaction: TransactionId,
+    committed_us: u64,
+    /// Tells transactions of a builder's life apart.
+    ordinal: u64,
+    /// Where the flags of the last row of the current transaction stand.
+    last_row: Option<(usize, usize)>,
+}
+
+impl BlockBuilder {
+    /// `prevs`: the last sequence number in each partition of the log, 0 for an empty one. `next_seq` lies above all of them.
+    pub fn new(log_id: LogId, next_seq: u64, prevs: &[u64]) -> Self {
+        let partitions = prevs.iter().map(|prev| PartitionBlock { prev: *prev, ..Default::default() }).collect();
+        let transaction = TransactionId { gtid: None, file: Arc::from(""), offset: 0 };
+        Self {
+            log_id,
+            next_seq,
+            partitions,
+            shapes: Vec::new(),
+            transaction,
+            committed_us: 0,
+            ordinal: 0,
+            last_row: None,
+        }
+    }
+
+    pub fn log_id(&self) -> LogId {
+        self.log_id
+    }
+
+    pub fn partitions(&self) -> &[PartitionBlock] {
+        &self.partitions
+    }
+
+    /// Shapes that rows of this block use and that were announced with [`BlockBuilder::shape`].
+    pub fn shapes(&self) -> &[(Fingerprint, Arc<TableShape>)] {
+        &self.shapes
+    }
+
+    pub fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    /// Bytes in all partitions.
+    pub fn len(&self) -> usize {
+        self.partitions.iter().map(|part| part.bytes.len()).sum()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.partitions.iter().all(|part| part.rows == 0)
+    }
+
+    pub fn rows(&self) -> u64 {
+        self.partitions.iter().map(|part| part.rows).sum()
+    }
+
+    /// A shape that the log may not know yet. It becomes durable with this block.
+    pub fn shape(&mut self, fingerprint: Fingerprint, shape: Arc<TableShape>) {
+        self.shapes.push((fingerprint, shape));
+    }
+
+    /// Rows that follow belong to this transaction.
+    pub fn begin(&mut self, transaction: TransactionId, committed_us: u64) {
+        self.transaction = transaction;
+        self.committed_us = committed_us;
+        self.ordinal += 1;
+        self.last_row = None;
+    }
+
+    /// Marks the last row since `begin` as the end of its transaction.
+    pub fn end(&mut self) {
+        if let Some((partition, at)) = self.last_row.take() {
+            self.partitions[partition].bytes[at] |= ENDS_TRANSACTION;
+        }
+    }
+
+    /// Starts a row in `partition`. The caller appends the images and finishes it.
+    #[inline]
+    pub fn row(
+        &mut self,
+        partition: usize,
+        shape: Fingerprint,
+        operation: Operation,
+        number: u64,
+    ) -> Result<RowBuilder<'_>, EnvelopeError> {
+        let seq = self.next_seq;
+        let part = &mut self.partitions[partition];
+        let joins = part.open.as_ref().is_some_and(|run| {
+            run.transaction == self.ordinal
+                && run.shape == shape
+                && part.bytes.len() - run.start < ENVELOPE_BYTES_MAX
+                && seq - run.first_seq <= u64::from(u32::MAX)
+                && number - run.first_row <= u64::from(u32::MAX)
+        });
+        if !joins {
+            part.close();
+            let header = Header {
+                kind: Kind::Change,
+                log_id: self.log_id.0,
+                first_seq: seq,
+                prev: part.prev,
+                transaction: TransactionRef::new(&self.transaction),
+                committed_us: self.committed_us,
+                first_row: number,
+                shape: shape.0,
+                target: None,
+            };
+            let start = part.bytes.len();
+            envelope::open(&mut part.bytes, &header)?;
+            part.open = Some(OpenRun { start, transaction: self.ordinal, shape, first_seq: seq, first_row: number });
+        }
+        let (first_seq, first_row) = part.open.as_ref().map_or((seq, number), |run| (run.first_seq, run.first_row));
+        let at = part.bytes.len();
+        let mut head = [0; ROW_HEADER_LEN];
+        head[4..8].copy_from_slice(&((seq - first_seq) as u32).to_le_bytes());
+        head[8..12].copy_from_slice(&((number - first_row) as u32).to_le_bytes());
+        head[12] = operation as u8;
+        part.bytes.extend_from_slice(&head);
+        part.count(seq, self.committed_us);
+        self.next_seq += 1;
+        self.last_row = Some((partition, at + 13));
+        Ok(RowBuilder { bytes: &mut part.bytes, at })
+    }
+
+    /// A record of its own for something that happened to a table, in every partition.
+    pub fn table_event(&mut self, shape: Fingerprint, number: u64, event: &TableEvent) -> Result<(), EnvelopeError> {
+        for part in &mut self.partitions {
+            part.close();
+            let header = Header {
+                kind: Kind::TableEvent,
+                log_id: self.log_id.0,
+                first_seq: self.next_seq,
+                prev: part.prev,
+                transaction: TransactionRef::new(&self.transaction),
+                committed_us: self.committed_us,
+                first_row: number,
+                shape: shape.0,
+                target: None,
+            };
+            let start = part.bytes.len();
+            envelope::open(&mut part.bytes, &header)?;
+            serde_json::to_writer(&mut part.bytes, event)
+                .map_err(|error| EnvelopeError::damaged(start, error.to_string()))?;
+            envelope::close(&mut part.bytes, start);
+            part.count(self.next_seq, self.committed_us);
+            self.next_seq += 1;
+        }
+        Ok(())
+    }
+
+    /// Closes what is open; the block can then be stored.
+    pub fn seal(&mut self) {
+        self.partitions.iter_mut().for_each(PartitionBlock::close);
+    }
+
+    /// Forgets the rows, which the log has now, and keeps the numbering and the memory.
+    pub fn clear(&mut self) {
+        for part in &mut self.partitions {
+            part.bytes.clear();
+            part.rows = 0;
+            part.open = None;
+        }
+        self.shapes.clear();
+        self.last_row = None;
+    }
+}
+
+impl PartitionBlock {
+    fn close(&mut self) {
+        if let Some(run) = self.open.take() {
+            envelope::close(&mut self.bytes, run.start);
+        }
+    }
+
+    fn count(&mut self, seq: u64, committed_us: u64) {
+        if self.rows == 0 {
+            self.first_seq = seq;
+        }
+        self.rows += 1;
+        self.last_seq = seq;
+        self.prev = seq;
+        self.committed_us = committed_us;
+    }
+
+    /// The sequence number before `first_seq` in this partition is not kept here but in the first envelope's header.
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+}
+
+/// A row whose images are being written. Dropping it unfinished leaves a damaged block: give the block up.
+#[must_use]
+pub struct RowBuilder<'a> {
+    bytes: &'a mut Vec<u8>,
+    at: usize,
+}
+
+impl RowBuilder<'_> {
+    /// Where images are appended: the before image first, if there is one.
+    #[inline]
+    pub fn images(&mut self) -> &mut Vec<u8> {
+        self.bytes
+    }
+
+    /// The bytes appended so far are the before image.
+    #[inline]
+    pub fn end_before(&mut self) {
+        let len = (self.bytes.len() - self.at - ROW_HEADER_LEN) as u32;
+        self.bytes[self.at + 13] |= HAS_BEFORE;
+        self.bytes[self.at + 14..self.at + 18].copy_from_slice(&len.to_le_bytes());
+    }
+
+    /// Corrects the operation, when the images have shown that it is another.
+    pub fn operation(&mut self, operation: Operation) {
+        self.bytes[self.at + 12] = operation as u8;
+    }
+
+    /// Everything after the before image is the after image; `after` says whether there is one.
+    #[inline]
+    pub fn finish(self, after: bool) {
+        if after {
+            self.bytes[self.at + 13] |= HAS_AFTER;
+        }
+        let len = (self.bytes.len() - self.at - 4) as u32;
+        self.bytes[self.at..self.at + 4].copy_from_slice(&len.to_le_bytes());
+    }
+}

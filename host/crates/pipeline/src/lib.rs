@@ -1,0 +1,8 @@
+//! The two loops that carry everything: `capture` (source → log) and `deliver` (log → writer → store → advance), and the ports they
+//! stand between. Names no client library, no WebAssembly, no store.
+
+pub mod capture;
+pub mod deliver;
+pub mod failure;
+pub mod ports;
+pub mod status;

@@ -1,0 +1,166 @@
+//! What the loops tell of themselves: read by `/metrics`, `/healthz`, `/readyz` and `mysync status`.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::failure::Failure;
+
+/// What a loop is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum State {
+    #[default]
+    Starting,
+    Running,
+    /// Trying again after a transient failure, for as long as it takes.
+    Retrying(Failure),
+    /// Waiting for the operator.
+    Stopped(Failure),
+    Ended,
+}
+
+impl State {
+    pub fn name(&self) -> &'static str {
+        match self {
+            State::Starting => "starting",
+            State::Running => "running",
+            State::Retrying(_) => "retrying",
+            State::Stopped(_) => "stopped",
+            State::Ended => "ended",
+        }
+    }
+
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            State::Retrying(failure) | State::Stopped(failure) => Some(failure),
+            _ => None,
+        }
+    }
+}
+
+/// Capture's own figures. Times are microseconds since 1970; 0: not yet.
+#[derive(Debug, Default)]
+pub struct CaptureStatus {
+    state: Mutex<State>,
+    /// The last sequence number in the log.
+    pub seq: AtomicU64,
+    /// Commit time of the last transaction in the log.
+    pub committed_us: AtomicU64,
+    /// When the source was last heard, be it only a heartbeat.
+    pub heard_us: AtomicU64,
+    pub rows: AtomicU64,
+    pub bytes: AtomicU64,
+    pub blocks: AtomicU64,
+    pub errors: AtomicU64,
+    position: Mutex<String>,
+}
+
+/// One writer's figures in one partition.
+#[derive(Debug, Default)]
+pub struct DeliverStatus {
+    state: Mutex<State>,
+    /// The last sequence number in effect in the store.
+    pub seq: AtomicU64,
+    /// Commit time of the last transaction in effect.
+    pub committed_us: AtomicU64,
+    pub rows: AtomicU64,
+    pub batches: AtomicU64,
+    pub bytes: AtomicU64,
+    pub errors: AtomicU64,
+    /// Transactions that were larger than a batch and became visible in parts.
+    pub split: AtomicU64,
+    latency: Latency,
+}
+
+/// Bucket bounds of the commit-to-store latency, in microseconds.
+pub const LATENCY_BOUNDS_US: [u64; 16] = [
+    100, 200, 300, 500, 750, 1_000, 1_500, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 500_000, 1_000_000, 10_000_000,
+];
+
+/// Counts by bucket, the last for everything above the bounds, and their sum.
+#[derive(Debug, Default)]
+pub struct Latency {
+    buckets: [AtomicU64; LATENCY_BOUNDS_US.len() + 1],
+    sum_us: AtomicU64,
+}
+
+impl Latency {
+    pub fn record(&self, micros: u64, rows: u64) {
+        let bucket = LATENCY_BOUNDS_US.partition_point(|bound| *bound < micros);
+        self.buckets[bucket].fetch_add(rows, Relaxed);
+        self.sum_us.fetch_add(micros.saturating_mul(rows), Relaxed);
+    }
+
+    /// Counts by bucket, and the sum in microseconds.
+    pub fn read(&self) -> (Vec<u64>, u64) {
+        (self.buckets.iter().map(|count| count.load(Relaxed)).collect(), self.sum_us.load(Relaxed))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl CaptureStatus {
+    pub fn state(&self) -> State {
+        lock(&self.state).clone()
+    }
+
+    pub fn set_state(&self, state: State) {
+        *lock(&self.state) = state;
+    }
+
+    pub fn position(&self) -> String {
+        lock(&self.position).clone()
+    }
+
+    pub fn set_position(&self, position: String) {
+        *lock(&self.position) = position;
+    }
+}
+
+impl DeliverStatus {
+    pub fn state(&self) -> State {
+        lock(&self.state).clone()
+    }
+
+    pub fn set_state(&self, state: State) {
+        *lock(&self.state) = state;
+    }
+
+    pub fn latency(&self) -> &Latency {
+        &self.latency
+    }
+}
+
+/// Everything that runs in this process.
+#[derive(Debug, Default)]
+pub struct Board {
+    pub capture: CaptureStatus,
+    writers: Mutex<BTreeMap<(String, u32), Arc<DeliverStatus>>>,
+}
+
+impl Board {
+    pub fn writer(&self, name: &str, partition: u32) -> Arc<DeliverStatus> {
+        lock(&self.writers).entry((name.to_owned(), partition)).or_default().clone()
+    }
+
+    pub fn writers(&self) -> Vec<(String, u32, Arc<DeliverStatus>)> {
+        lock(&self.writers).iter().map(|((name, partition), status)| (name.clone(), *partition, status.clone())).collect()
+    }
+
+    /// How far a writer is behind the source, in microseconds, at `now_us`.
+    ///
+    /// Nothing to do means no lag, as long as the source has been heard of: silence of the source counts as lag, because nobody can tell
+    /// what it has committed since.
+    pub fn lag_us(&self, writer: &DeliverStatus, now_us: u64) -> u64 {
+        let silence = now_us.saturating_sub(self.capture.heard_us.load(Relaxed));
+        if writer.seq.load(Relaxed) >= self.capture.seq.load(Relaxed) {
+            return if silence > SILENCE_US { silence } else { 0 };
+        }
+        now_us.saturating_sub(writer.committed_us.load(Relaxed).max(1)).max(1)
+    }
+}
+
+/// A source that sends a heartbeat each second and was not heard for this long is silent.
+pub const SILENCE_US: u64 = 5_000_000;
