@@ -2,6 +2,7 @@
 //!
 //! Built straight from the bytes of the log, one copy for each value. A batch is cut at the end of a transaction where it can be.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::envelope::{self, Envelope, EnvelopeError, Kind, TableEvent};
@@ -240,12 +241,32 @@ pub struct Limits {
     pub bytes_max: usize,
 }
 
-/// How a batch looks up the shapes of the rows it meets.
-pub trait Shapes {
-    type Error: From<EnvelopeError>;
+/// The shapes that a writer has been shown. A shape's place in the order of showing is its id.
+#[derive(Debug, Default)]
+pub struct Shapes {
+    ids: HashMap<Fingerprint, u32>,
+    shapes: Vec<Arc<PlannedShape>>,
+}
 
-    /// The place of the shape in the list of those that the writer knows, and the shape.
-    fn planned(&mut self, shape: Fingerprint) -> Result<(u32, Arc<PlannedShape>), Self::Error>;
+impl Shapes {
+    /// The id that the next shape will have.
+    pub fn next_id(&self) -> u32 {
+        self.shapes.len() as u32
+    }
+
+    pub fn add(&mut self, shape: PlannedShape) {
+        self.ids.insert(shape.fingerprint, self.next_id());
+        self.shapes.push(Arc::new(shape));
+    }
+
+    pub fn get(&self, id: u32) -> Option<&Arc<PlannedShape>> {
+        self.shapes.get(id as usize)
+    }
+
+    fn find(&self, fingerprint: Fingerprint) -> Option<(u32, Arc<PlannedShape>)> {
+        let id = *self.ids.get(&fingerprint)?;
+        Some((id, self.get(id)?.clone()))
+    }
 }
 
 /// What reading a block up to some point has brought.
@@ -276,6 +297,51 @@ impl BlockReader {
     pub fn is_empty(&self) -> bool {
         self.envelope >= self.bytes.len()
     }
+
+    /// The last record's number, if the block has one.
+    pub fn last_seq(&self) -> Option<u64> {
+        let (mut at, mut last) = (0, None);
+        while let Ok(Some((envelope, next))) = envelope::read(&self.bytes, at) {
+            at = next;
+            last = Some(envelope.header.first_seq);
+            let mut row_at = 0;
+            while let Ok(Some((row, next))) = rows::read(&envelope, row_at) {
+                (last, row_at) = (Some(row.seq), next);
+            }
+        }
+        last
+    }
+
+    /// Looks behind `base` for the row that has the identity of `place`, whatever its number. `checked` counts the records looked at.
+    pub fn find(&self, base: u64, place: &Place, checked: &mut u64) -> Result<Option<Place>, EnvelopeError> {
+        let mut at = 0;
+        while let Some((envelope, next)) = envelope::read(&self.bytes, at)? {
+            at = next;
+            let header = &envelope.header;
+            let same_transaction = header.transaction.to_id().to_string() == place.transaction;
+            if header.kind == Kind::TableEvent {
+                *checked += u64::from(header.first_seq > base);
+                if same_transaction && header.first_row == place.row {
+                    return Ok(Some(Place { seq: header.first_seq, ..place.clone() }));
+                }
+            }
+            let mut row_at = 0;
+            while header.kind == Kind::Change
+                && let Some((row, next)) = rows::read(&envelope, row_at)?
+            {
+                row_at = next;
+                if row.seq <= base {
+                    continue;
+                }
+                *checked += 1;
+                let second = row.operation == Operation::MoveIn;
+                if same_transaction && row.number == place.row && second == place.second {
+                    return Ok(Some(Place { seq: row.seq, ..place.clone() }));
+                }
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// What is known of the record before the next one: the chain must go on from there.
@@ -288,16 +354,18 @@ pub struct ChainBroken {
 
 /// Why a block could not be taken into a batch.
 #[derive(Debug)]
-pub enum TakeError<E> {
+pub enum TakeError {
     Chain(ChainBroken),
     /// A record of a kind that this program does not deliver.
     Kind(Kind),
-    Other(E),
+    /// The writer has not been shown this shape. Show it and take again: nothing of the record has been taken.
+    Shape(Fingerprint),
+    Record(EnvelopeError),
 }
 
-impl<E: From<EnvelopeError>> From<EnvelopeError> for TakeError<E> {
+impl From<EnvelopeError> for TakeError {
     fn from(error: EnvelopeError) -> Self {
-        TakeError::Other(error.into())
+        TakeError::Record(error)
     }
 }
 
@@ -353,12 +421,7 @@ impl BatchBuilder {
 
     /// Takes records from `block` up to `until` (inclusive), a limit, or the block's end. Records at or before the place the batch has come to
     /// are passed over.
-    pub fn take<S: Shapes>(
-        &mut self,
-        block: &mut BlockReader,
-        until: u64,
-        shapes: &mut S,
-    ) -> Result<Taken, TakeError<S::Error>> {
+    pub fn take(&mut self, block: &mut BlockReader, until: u64, shapes: &Shapes) -> Result<Taken, TakeError> {
         while let Some((envelope, next)) = envelope::read(&block.bytes, block.envelope)? {
             match envelope.header.kind {
                 Kind::Change => {
@@ -382,13 +445,13 @@ impl BatchBuilder {
         Ok(Taken::Block)
     }
 
-    fn take_rows<S: Shapes>(
+    fn take_rows(
         &mut self,
         envelope: &Envelope<'_>,
         at: &mut usize,
         until: u64,
-        shapes: &mut S,
-    ) -> Result<Taken, TakeError<S::Error>> {
+        shapes: &Shapes,
+    ) -> Result<Taken, TakeError> {
         let header = &envelope.header;
         let mut prev = if *at == 0 { header.prev } else { self.extent.last.seq };
         let mut entered = false;
@@ -412,9 +475,9 @@ impl BatchBuilder {
                 if self.is_full(self.extent.whole || begins) {
                     return Ok(Taken::Full);
                 }
-                self.enter(id, begins, header.committed_us);
                 let mine = header.target.is_none_or(|name| name == self.writer);
-                target = if mine { self.table(Fingerprint(header.shape), shapes).map_err(TakeError::Other)? } else { None };
+                target = if mine { self.table(Fingerprint(header.shape), shapes)? } else { None };
+                self.enter(id, begins, header.committed_us);
                 entered = true;
             } else if self.is_full(self.extent.whole) {
                 return Ok(Taken::Full);
@@ -452,12 +515,12 @@ impl BatchBuilder {
         self.extent.youngest_us = self.extent.youngest_us.max(committed_us);
     }
 
-    fn table<S: Shapes>(
+    fn table(
         &mut self,
         fingerprint: Fingerprint,
-        shapes: &mut S,
-    ) -> Result<Option<(usize, Arc<PlannedShape>)>, S::Error> {
-        let (place, shape) = shapes.planned(fingerprint)?;
+        shapes: &Shapes,
+    ) -> Result<Option<(usize, Arc<PlannedShape>)>, TakeError> {
+        let (place, shape) = shapes.find(fingerprint).ok_or(TakeError::Shape(fingerprint))?;
         if shape.plan.ignore {
             return Ok(None);
         }
@@ -508,7 +571,7 @@ impl BatchBuilder {
         self.noted = true;
     }
 
-    fn take_event<E: From<EnvelopeError>>(&mut self, envelope: &Envelope<'_>) -> Result<(), TakeError<E>> {
+    fn take_event(&mut self, envelope: &Envelope<'_>) -> Result<(), TakeError> {
         let header = &envelope.header;
         if header.prev != self.extent.last.seq {
             let (expected, found) = (self.extent.last.seq, header.prev);

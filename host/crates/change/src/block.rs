@@ -51,6 +51,8 @@ pub struct BlockBuilder {
     ordinal: u64,
     /// Where the flags of the last row of the current transaction stand.
     last_row: Option<(usize, usize)>,
+    /// The numbering as the log has it: the next number, and the last one of each partition.
+    stored: (u64, Vec<u64>),
 }
 
 impl BlockBuilder {
@@ -67,6 +69,7 @@ impl BlockBuilder {
             committed_us: 0,
             ordinal: 0,
             last_row: None,
+            stored: (next_seq, prevs.to_vec()),
         }
     }
 
@@ -199,8 +202,22 @@ impl BlockBuilder {
         self.partitions.iter_mut().for_each(PartitionBlock::close);
     }
 
-    /// Forgets the rows, which the log has now, and keeps the numbering and the memory.
-    pub fn clear(&mut self) {
+    /// The log has the rows now: empties the block, keeping its numbering and its memory.
+    pub fn stored(&mut self) {
+        self.stored = (self.next_seq, self.partitions.iter().map(|part| part.prev).collect());
+        self.clear();
+    }
+
+    /// The rows will be read again: empties the block and takes their numbers back.
+    pub fn discard(&mut self) {
+        self.next_seq = self.stored.0;
+        for (part, prev) in self.partitions.iter_mut().zip(&self.stored.1) {
+            part.prev = *prev;
+        }
+        self.clear();
+    }
+
+    fn clear(&mut self) {
         for part in &mut self.partitions {
             part.bytes.clear();
             part.rows = 0;
@@ -228,7 +245,6 @@ impl PartitionBlock {
         self.committed_us = committed_us;
     }
 
-    /// The sequence number before `first_seq` in this partition is not kept here but in the first envelope's header.
     pub fn is_empty(&self) -> bool {
         self.rows == 0
     }

@@ -70,9 +70,7 @@ impl<'a> TransactionRef<'a> {
     }
 
     pub fn to_id(self) -> TransactionId {
-        let gtid = self
-            .gtid
-            .map(|(uuid, tag, number)| Gtid { source: GtidSource { uuid, tag: tag.into() }, number });
+        let gtid = self.gtid.map(|(uuid, tag, number)| Gtid { source: GtidSource { uuid, tag: tag.into() }, number });
         TransactionId { gtid, file: self.file.into(), offset: self.offset }
     }
 }
@@ -111,7 +109,9 @@ pub struct TableEvent {
 pub enum EnvelopeError {
     #[error("a record is damaged at byte {at}: {what}")]
     Damaged { at: usize, what: String },
-    #[error("a record has version {found}, this program reads up to {VERSION}: use the release that wrote it, or a newer one")]
+    #[error(
+        "a record has version {found}, this program reads up to {VERSION}: use the release that wrote it, or a newer one"
+    )]
     Version { found: u8 },
 }
 

@@ -1,0 +1,122 @@
+//! Source → log.
+//!
+//! **Promise.** Every change that the source commits behind the log's checkpoint is appended once, in binlog order, each chained to the one
+//! before it in its partition.
+//! **Progress.** Only [`LogWriter::append`] moves it: records, their shapes and the checkpoint that covers them are stored together or not
+//! at all. A checkpoint lies on a transaction's end, or inside a large transaction with the number of its rows that are stored.
+//! **Resuming.** After any error of the source, what was decoded and not stored is thrown away, its numbers with it, and the source goes on
+//! behind the stored checkpoint. After any error of the log it is unknown what was stored, so the log is asked (`lead`).
+//! **Errors.** Transient ones are retried for as long as it takes. A definite one ends the loop: nothing behind it is captured.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use mysync_change::block::BlockBuilder;
+use mysync_change::position::Checkpoint;
+use tracing::{error, info, warn};
+
+use crate::failure::{Failure, Kind};
+use crate::ports::{LogWriter, Source};
+use crate::retry::Backoff;
+use crate::shutdown::Ending;
+use crate::status::{CaptureStatus, State, now_us};
+
+/// Runs until the end begins or something is definitely wrong.
+pub async fn capture<S: Source, L: LogWriter>(
+    source: &mut S,
+    log: &mut L,
+    status: &CaptureStatus,
+    mut ending: Ending,
+) -> Result<(), Failure> {
+    let mut backoff = Backoff::new(now_us());
+    let mut leading: Option<Leading> = None;
+    loop {
+        let outcome = tokio::select! {
+            biased;
+            () = ending.begun() => Ok(()),
+            outcome = stream(source, log, &mut leading, status, &mut backoff) => outcome,
+        };
+        match outcome {
+            Ok(()) => {
+                status.set_state(State::Ended);
+                return Ok(());
+            }
+            Err(failure) if failure.kind == Kind::Transient => {
+                status.errors.fetch_add(1, Relaxed);
+                let wait = backoff.wait();
+                warn!(
+                    code = failure.code,
+                    wait_ms = wait.as_millis() as u64,
+                    "capture tries again: {}",
+                    failure.message
+                );
+                status.set_state(State::Retrying(failure));
+                ending.sleep(wait).await;
+            }
+            Err(failure) => {
+                status.errors.fetch_add(1, Relaxed);
+                error!(code = failure.code, "capture stopped: {}", failure.message);
+                status.set_state(State::Stopped(failure.clone()));
+                return Err(failure);
+            }
+        }
+    }
+}
+
+/// What the log has, as far as this leader knows.
+struct Leading {
+    block: BlockBuilder,
+    checkpoint: Option<Checkpoint>,
+}
+
+async fn stream<S: Source, L: LogWriter>(
+    source: &mut S,
+    log: &mut L,
+    leading: &mut Option<Leading>,
+    status: &CaptureStatus,
+    backoff: &mut Backoff,
+) -> Result<(), Failure> {
+    let Leading { block, checkpoint } = match leading {
+        Some(leading) => leading,
+        None => {
+            let lead = log.lead().await?;
+            status.seq.store(lead.prevs.iter().copied().max().unwrap_or(0), Relaxed);
+            let block = BlockBuilder::new(lead.log_id, lead.next_seq, &lead.prevs);
+            leading.insert(Leading { block, checkpoint: lead.checkpoint })
+        }
+    };
+    block.discard();
+    let mut stored = source.open(checkpoint.as_ref()).await?;
+    info!(position = %stored.position, "capture is connected");
+    status.set_state(State::Running);
+    loop {
+        let covered = source.fill(block).await?;
+        status.heard_us.store(now_us(), Relaxed);
+        if block.is_empty() && covered == stored {
+            backoff.reset();
+            continue;
+        }
+        block.seal();
+        if let Err(failure) = log.append(block, &covered).await {
+            *leading = None;
+            return Err(failure);
+        }
+        backoff.reset();
+        note(status, block, &covered);
+        block.stored();
+        stored.clone_from(&covered);
+        *checkpoint = Some(covered);
+    }
+}
+
+fn note(status: &CaptureStatus, block: &BlockBuilder, covered: &Checkpoint) {
+    if let Some(youngest) =
+        block.partitions().iter().filter(|part| !part.is_empty()).map(|part| part.committed_us).max()
+    {
+        status.committed_us.store(youngest, Relaxed);
+        status.seq.store(block.next_seq() - 1, Relaxed);
+    }
+    status.rows.fetch_add(block.rows(), Relaxed);
+    status.bytes.fetch_add(block.len() as u64, Relaxed);
+    status.blocks.fetch_add(1, Relaxed);
+    status.set_position(covered);
+}

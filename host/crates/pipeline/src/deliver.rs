@@ -1,0 +1,267 @@
+//! Log → writer → store → advance, for one writer in one partition.
+//!
+//! **Promise.** Every record of the partition is put into effect in the store once, in the log's order, by batches that end where transactions
+//! end. The next batch is read and mapped while the store works on the one before it.
+//! **Progress.** Only an answer of [`Connector::apply`] moves it. Each batch carries a fence: `began` is its own end, `applied` the end of
+//! the batch before it, all of whose answers were read and are no errors.
+//! **Resuming.** After any error everything is given up but the store's fence: a new connection, a new instance of the writer, and on from
+//! `applied`. A batch that began and is not known to be applied, `(applied, began]`, is applied again with the same end.
+//! **Errors.** Transient ones are retried for as long as it takes. A definite one stops the partition before the batch, and nothing advances.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use mysync_change::fence::{Fence, Place};
+use mysync_change::operations::RedisCommands;
+use mysync_change::pattern::Pattern;
+use tracing::{error, info, warn};
+
+use crate::failure::{Failure, Kind};
+use crate::feed::{Feed, Prepared};
+use crate::ports::{Connector, Found, LogReader, Plugin, Writer};
+use crate::retry::Backoff;
+use crate::shutdown::Ending;
+use crate::status::{DeliverStatus, State, now_us};
+
+/// After this long without rows the fence is brought up to date: late enough not to cost anything, early enough for a person who looks at it.
+const SETTLE_AFTER: Duration = Duration::from_millis(500);
+
+/// A writer in one partition.
+pub struct Delivery<L, P, C> {
+    /// The writer's name.
+    pub writer: String,
+    /// Its tables; rows of others are passed over.
+    pub tables: Vec<Pattern>,
+    pub log: L,
+    pub plugin: P,
+    pub connector: C,
+    pub status: Arc<DeliverStatus>,
+    /// Names this task in the fence, as opposed to any other that ever writes it.
+    pub owner: String,
+}
+
+/// Where a task stands between two batches.
+struct Standing {
+    /// What all its fences have in common.
+    claim: Fence,
+    /// In effect in the store.
+    applied: Place,
+    /// What the store's fence says; less than `applied` until the next batch or `settle`.
+    noted: Place,
+    /// The end of a batch that began and is not known to be applied.
+    redo: Option<Place>,
+    settled_at: Instant,
+}
+
+impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
+    /// Runs until the end begins or something is definitely wrong.
+    pub async fn run(&mut self, mut ending: Ending) -> Result<(), Failure> {
+        let mut backoff = Backoff::new(now_us());
+        let mut claimed = false;
+        loop {
+            let failure = match self.session(&mut claimed, &mut ending, &mut backoff).await {
+                Ok(()) => {
+                    self.status.set_state(State::Ended);
+                    return Ok(());
+                }
+                Err(failure) => failure,
+            };
+            self.status.errors.fetch_add(1, Relaxed);
+            let (writer, code) = (self.writer.as_str(), failure.code);
+            if failure.kind == Kind::Definite {
+                error!(writer, code, "delivery stopped: {}", failure.message);
+                self.status.set_state(State::Stopped(failure.clone()));
+                return Err(failure);
+            }
+            let wait = backoff.wait();
+            warn!(writer, code, wait_ms = wait.as_millis() as u64, "delivery tries again: {}", failure.message);
+            self.status.set_state(State::Retrying(failure));
+            ending.sleep(wait).await;
+            if ending.has_begun() {
+                self.status.set_state(State::Ended);
+                return Ok(());
+            }
+        }
+    }
+
+    /// From one connection to its end.
+    async fn session(&mut self, claimed: &mut bool, ending: &mut Ending, backoff: &mut Backoff) -> Result<(), Failure> {
+        let mut standing = self.open(*claimed).await?;
+        *claimed = true;
+        let instance = self.plugin.start().await?;
+        let mut feed = Feed::new(&self.writer, &self.tables, &mut self.log, instance, &standing.applied);
+        feed.show_latest_shapes().await?;
+        info!(writer = self.writer, seq = standing.applied.seq, "delivery goes on");
+        self.status.set_state(State::Running);
+
+        let mut ready: Option<Prepared> = None;
+        loop {
+            if ending.has_begun() {
+                return settle(&mut self.connector, &mut feed, &mut standing).await;
+            }
+            let next = match ready.take() {
+                Some(prepared) => Some(prepared),
+                None => feed.ready(standing.redo.as_ref().map(|place| place.seq)).await?,
+            };
+            let Some(prepared) = next else {
+                let idle = tokio::select! {
+                    biased;
+                    () = ending.begun() => false,
+                    () = feed.wait() => false,
+                    () = tokio::time::sleep(SETTLE_AFTER), if standing.is_unsettled() => true,
+                };
+                if idle {
+                    settle(&mut self.connector, &mut feed, &mut standing).await?;
+                }
+                continue;
+            };
+            if prepared.is_idle() && standing.redo.is_none() {
+                self.status.pass(&prepared);
+                standing.applied = prepared.extent.last;
+                if standing.settled_at.elapsed() > SETTLE_AFTER {
+                    settle(&mut self.connector, &mut feed, &mut standing).await?;
+                }
+                continue;
+            }
+            let fence = standing.fence(prepared.extent.last.clone());
+            let (applied, next) = tokio::join!(self.connector.apply(&prepared.commands, &fence), feed.ready(None));
+            applied?;
+            backoff.reset();
+            self.status.note(&prepared);
+            standing.moved(prepared.extent.last);
+            feed.advance(standing.applied.seq).await?;
+            ready = next?;
+        }
+    }
+
+    /// Reads the fence, finds its place in the log, and makes the fence this task's own.
+    async fn open(&mut self, claimed: bool) -> Result<Standing, Failure> {
+        let log_id = self.log.log_id().to_string();
+        let writer = self.writer.clone();
+        let fence = match self.connector.open().await? {
+            Some(fence) if fence.log != log_id => return Err(log_replaced(&writer, &fence.log, &log_id)),
+            Some(fence) if claimed && fence.owner != self.owner => return Err(fence_taken(&writer, &fence.owner)),
+            Some(fence) => fence,
+            None if claimed || self.log.has_advanced().await? => return Err(store_emptied(&writer)),
+            None => Fence::new(log_id.clone(), self.owner.clone(), String::new(), Place::default()),
+        };
+        let applied = self.find(&fence.applied).await?;
+        let redo = if fence.began == fence.applied { None } else { Some(self.find(&fence.began).await?) };
+        let digest = self.plugin.digest();
+        if !fence.digest.is_empty() && fence.digest != digest {
+            warn!(
+                writer,
+                "the component or its mapping has changed since the store was last written: entries of unchanged rows keep their \
+                 old form until they change; 'mysync writer rewind {writer}' writes them anew"
+            );
+        }
+        let claim = Fence::new(log_id, self.owner.clone(), digest.to_owned(), applied.clone());
+        let standing = Standing { claim, noted: applied.clone(), applied, redo, settled_at: Instant::now() };
+        let began = standing.redo.clone().unwrap_or_else(|| standing.applied.clone());
+        self.connector.apply(&RedisCommands::default(), &standing.fence(began)).await?;
+        self.log.advance(standing.applied.seq).await?;
+        self.status.seq.store(standing.applied.seq, Relaxed);
+        Ok(standing)
+    }
+
+    /// Finds a place of the fence in the log as it is now.
+    async fn find(&mut self, place: &Place) -> Result<Place, Failure> {
+        match self.log.find(place).await? {
+            Found::Next => Ok(place.clone()),
+            Found::Trimmed { start } if place.seq == 0 => Err(no_history(&self.writer, start)),
+            Found::Trimmed { start } => Err(behind_the_log(&self.writer, place.seq, start)),
+            Found::Repeated { base } => {
+                info!(
+                    writer = self.writer,
+                    seq = place.seq,
+                    base,
+                    "the log lost its unsynced tail; looking for the place again"
+                );
+                crate::feed::find_again(&mut self.log, &self.writer, place, base).await
+            }
+        }
+    }
+}
+
+impl Standing {
+    /// The fence of a batch that ends at `began`.
+    fn fence(&self, began: Place) -> Fence {
+        Fence { applied: self.applied.clone(), began, ..self.claim.clone() }
+    }
+
+    /// A batch up to `end` is applied; its fence said so of the one before.
+    fn moved(&mut self, end: Place) {
+        self.noted = std::mem::replace(&mut self.applied, end);
+        self.redo = None;
+    }
+
+    fn is_unsettled(&self) -> bool {
+        self.redo.is_none() && self.noted != self.applied
+    }
+}
+
+/// Tells the store that everything it was given is applied.
+async fn settle<L: LogReader, W: Writer, C: Connector>(
+    connector: &mut C,
+    feed: &mut Feed<'_, L, W>,
+    standing: &mut Standing,
+) -> Result<(), Failure> {
+    standing.settled_at = Instant::now();
+    if standing.is_unsettled() {
+        connector.apply(&RedisCommands::default(), &standing.fence(standing.applied.clone())).await?;
+        standing.noted.clone_from(&standing.applied);
+        feed.advance(standing.applied.seq).await?;
+    }
+    Ok(())
+}
+
+fn log_replaced(writer: &str, theirs: &str, ours: &str) -> Failure {
+    Failure::definite(
+        "LOG_REPLACED",
+        format!(
+            "the store was last written for writer {writer} from log {theirs}, and this is log {ours}: its records cannot be matched with what \
+             the store holds. If the old log is gone for good, 'mysync writer rebase {writer}' goes on with this one"
+        ),
+    )
+}
+
+fn fence_taken(writer: &str, owner: &str) -> Failure {
+    Failure::definite(
+        "FENCE_TAKEN",
+        format!(
+            "another process ({owner}) has written to the store as writer {writer}: two must not share a name. Stop one of them, then resume \
+             the other with 'mysync writer resume {writer}' or a restart"
+        ),
+    )
+}
+
+fn store_emptied(writer: &str) -> Failure {
+    Failure::definite(
+        "STORE_EMPTIED",
+        format!(
+            "the fence of writer {writer} is gone from its store, which has been written before: it was emptied, restored or has evicted \
+             keys, so rows are missing too. 'mysync writer rewind {writer}' writes everything in the log again"
+        ),
+    )
+}
+
+fn no_history(writer: &str, start: u64) -> Failure {
+    Failure::definite(
+        "LOG_INCOMPLETE",
+        format!(
+            "writer {writer} is new and the log no longer holds its first records (it begins behind seq {start}). 'mysync writer rebase \
+             {writer} --to start' begins with what is left; rows that were not changed since are then missing in the store"
+        ),
+    )
+}
+
+fn behind_the_log(writer: &str, seq: u64, start: u64) -> Failure {
+    Failure::definite(
+        "LOG_TRIMMED",
+        format!(
+            "writer {writer} has come to seq {seq} and the log now begins behind {start}: changes between them are lost to it. 'mysync writer \
+             rebase {writer} --to start' goes on with what is left"
+        ),
+    )
+}

@@ -4,5 +4,8 @@
 pub mod capture;
 pub mod deliver;
 pub mod failure;
+pub mod feed;
 pub mod ports;
+pub mod retry;
+pub mod shutdown;
 pub mod status;

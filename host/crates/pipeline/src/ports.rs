@@ -43,7 +43,11 @@ pub trait LogWriter: Send {
     fn lead(&mut self) -> impl Future<Output = Result<Lead, Failure>> + Send;
 
     /// Stores a sealed block, its new shapes and the checkpoint, all or nothing. After an error it is unknown which: lead again.
-    fn append(&mut self, block: &BlockBuilder, checkpoint: &Checkpoint) -> impl Future<Output = Result<(), Failure>> + Send;
+    fn append(
+        &mut self,
+        block: &BlockBuilder,
+        checkpoint: &Checkpoint,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
 /// How the log goes on behind a place.

@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use mysync_change::position::Checkpoint;
 
 use crate::failure::Failure;
+use crate::feed::Prepared;
 
 /// What a loop is doing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -52,7 +56,7 @@ pub struct CaptureStatus {
     pub bytes: AtomicU64,
     pub blocks: AtomicU64,
     pub errors: AtomicU64,
-    position: Mutex<String>,
+    position: Mutex<Option<Checkpoint>>,
 }
 
 /// One writer's figures in one partition.
@@ -74,7 +78,8 @@ pub struct DeliverStatus {
 
 /// Bucket bounds of the commit-to-store latency, in microseconds.
 pub const LATENCY_BOUNDS_US: [u64; 16] = [
-    100, 200, 300, 500, 750, 1_000, 1_500, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 500_000, 1_000_000, 10_000_000,
+    100, 200, 300, 500, 750, 1_000, 1_500, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 500_000, 1_000_000,
+    10_000_000,
 ];
 
 /// Counts by bucket, the last for everything above the bounds, and their sum.
@@ -110,12 +115,12 @@ impl CaptureStatus {
         *lock(&self.state) = state;
     }
 
-    pub fn position(&self) -> String {
+    pub fn position(&self) -> Option<Checkpoint> {
         lock(&self.position).clone()
     }
 
-    pub fn set_position(&self, position: String) {
-        *lock(&self.position) = position;
+    pub fn set_position(&self, position: &Checkpoint) {
+        lock(&self.position).get_or_insert_with(|| position.clone()).clone_from(position);
     }
 }
 
@@ -126,6 +131,24 @@ impl DeliverStatus {
 
     pub fn set_state(&self, state: State) {
         *lock(&self.state) = state;
+    }
+
+    /// A batch is in effect. The latency counted is that of its oldest transaction.
+    pub fn note(&self, prepared: &Prepared) {
+        let extent = &prepared.extent;
+        self.seq.store(extent.last.seq, Relaxed);
+        self.committed_us.store(extent.youngest_us, Relaxed);
+        self.rows.fetch_add(u64::from(extent.rows), Relaxed);
+        self.batches.fetch_add(1, Relaxed);
+        self.bytes.fetch_add(extent.bytes as u64, Relaxed);
+        self.split.fetch_add(u64::from(!extent.whole), Relaxed);
+        self.latency.record(now_us().saturating_sub(extent.oldest_us), u64::from(extent.rows));
+    }
+
+    /// Records went by that are not for this writer.
+    pub fn pass(&self, prepared: &Prepared) {
+        self.seq.store(prepared.extent.last.seq, Relaxed);
+        self.committed_us.store(prepared.extent.youngest_us, Relaxed);
     }
 
     pub fn latency(&self) -> &Latency {
@@ -146,7 +169,10 @@ impl Board {
     }
 
     pub fn writers(&self) -> Vec<(String, u32, Arc<DeliverStatus>)> {
-        lock(&self.writers).iter().map(|((name, partition), status)| (name.clone(), *partition, status.clone())).collect()
+        lock(&self.writers)
+            .iter()
+            .map(|((name, partition), status)| (name.clone(), *partition, status.clone()))
+            .collect()
     }
 
     /// How far a writer is behind the source, in microseconds, at `now_us`.
@@ -164,3 +190,8 @@ impl Board {
 
 /// A source that sends a heartbeat each second and was not heard for this long is silent.
 pub const SILENCE_US: u64 = 5_000_000;
+
+/// Microseconds since 1970 in UTC, by this machine's clock.
+pub fn now_us() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
+}

@@ -1,0 +1,221 @@
+//! Reads one partition's records into batches and has the writer map them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use mysync_change::batch::{
+    BatchBuilder, BlockReader, ChainBroken, Extent, Limits, Plan, PlannedShape, Shapes, TakeError, Taken,
+};
+use mysync_change::envelope::EnvelopeError;
+use mysync_change::fence::Place;
+use mysync_change::operations::RedisCommands;
+use mysync_change::pattern::Pattern;
+use mysync_change::schema::{Fingerprint, TableShape};
+
+use crate::failure::Failure;
+use crate::ports::{LogReader, Writer};
+
+/// A batch of a thousand rows makes the crossing into a writer cheap; a store answers it within milliseconds. What is larger than the second
+/// pair of limits is one transaction, and is split: a store must neither stand still nor hold it in memory whole.
+pub const LIMITS: Limits = Limits { rows: 1000, bytes: 1 << 20, rows_max: 10_000, bytes_max: 8 << 20 };
+
+/// A batch, mapped.
+#[derive(Debug)]
+pub struct Prepared {
+    pub commands: RedisCommands,
+    pub extent: Extent,
+}
+
+impl Prepared {
+    /// Whether it holds nothing for the store.
+    pub fn is_idle(&self) -> bool {
+        self.extent.rows == 0
+    }
+}
+
+/// What a delivery is fed by.
+pub struct Feed<'a, L, W> {
+    writer: &'a str,
+    tables: &'a [Pattern],
+    log: &'a mut L,
+    instance: W,
+    shapes: Shapes,
+    block: BlockReader,
+    builder: BatchBuilder,
+}
+
+impl<'a, L: LogReader, W: Writer> Feed<'a, L, W> {
+    /// Begins behind `place`.
+    pub fn new(writer: &'a str, tables: &'a [Pattern], log: &'a mut L, instance: W, place: &Place) -> Self {
+        let mut builder = BatchBuilder::new(writer, LIMITS);
+        builder.start(place);
+        Self { writer, tables, log, instance, shapes: Shapes::default(), block: BlockReader::default(), builder }
+    }
+
+    pub fn log_id(&self) -> String {
+        self.log.log_id().to_string()
+    }
+
+    pub async fn advance(&mut self, seq: u64) -> Result<(), Failure> {
+        self.log.advance(seq).await
+    }
+
+    /// Shows the writer the newest shape of each of its tables, so that a mapping that does not fit is found before the first row.
+    pub async fn show_latest_shapes(&mut self) -> Result<(), Failure> {
+        let mut latest: HashMap<String, (Fingerprint, Arc<TableShape>)> = HashMap::new();
+        for (fingerprint, shape) in self.log.shapes().await? {
+            latest.insert(shape.full_name(), (fingerprint, shape));
+        }
+        for (fingerprint, shape) in latest.into_values() {
+            self.show(fingerprint, shape).await?;
+        }
+        Ok(())
+    }
+
+    async fn show(&mut self, fingerprint: Fingerprint, shape: Arc<TableShape>) -> Result<(), Failure> {
+        let name = shape.full_name();
+        let plan = if self.tables.iter().any(|pattern| pattern.matches(name.as_bytes())) {
+            self.instance.define(self.shapes.next_id(), &shape).await?
+        } else {
+            Plan { ignore: true, ..Plan::default() }
+        };
+        self.shapes.add(PlannedShape::new(fingerprint, shape, plan));
+        Ok(())
+    }
+
+    /// The next batch, if the log has it now. `redo`: it must end there, as it did before.
+    pub async fn ready(&mut self, redo: Option<u64>) -> Result<Option<Prepared>, Failure> {
+        if self.collect(redo).await? { self.map().await.map(Some) } else { Ok(None) }
+    }
+
+    /// Returns once the log may have more.
+    pub async fn wait(&mut self) {
+        let after = self.builder.extent().last.seq;
+        self.log.wait(after).await;
+    }
+
+    /// Takes what the log has. True if that makes a batch: it is full, or ends with a transaction where the log ends for now.
+    async fn collect(&mut self, redo: Option<u64>) -> Result<bool, Failure> {
+        let until = redo.unwrap_or(u64::MAX);
+        loop {
+            match self.builder.take(&mut self.block, until, &self.shapes) {
+                Ok(Taken::Full) => return Ok(true),
+                Ok(Taken::Block) => {}
+                Err(TakeError::Shape(fingerprint)) => {
+                    let shape = self.log.shape(fingerprint).await?;
+                    self.show(fingerprint, shape).await?;
+                    continue;
+                }
+                Err(TakeError::Chain(broken)) => return Err(chain_broken(self.writer, &broken)),
+                Err(TakeError::Kind(kind)) => return Err(unknown_kind(self.writer, &format!("{kind:?}"))),
+                Err(TakeError::Record(error)) => return Err(damaged(self.writer, &error)),
+            }
+            let extent = self.builder.extent();
+            if redo.is_some_and(|seq| extent.last.seq >= seq) {
+                return Ok(true);
+            }
+            if !self.log.read(extent.last.seq, &mut self.block).await? {
+                return Ok(!self.builder.is_empty() && extent.whole && redo.is_none());
+            }
+        }
+    }
+
+    /// Hands the batch to the writer and starts the next one behind it.
+    async fn map(&mut self) -> Result<Prepared, Failure> {
+        let (batch, extent) = self.builder.finish();
+        self.builder.start(&extent.last);
+        if extent.rows == 0 {
+            return Ok(Prepared { commands: RedisCommands::default(), extent });
+        }
+        if let Some(numbered) = batch.events.iter().find(|numbered| numbered.event.what == "truncate") {
+            let event = &numbered.event;
+            return Err(table_truncated(self.writer, &format!("{}.{}", event.database, event.table), &extent));
+        }
+        let rows: Vec<_> = batch.tables.iter().map(|t| (t.schema, t.numbers.clone(), t.sequences.clone())).collect();
+        let mapped = self.instance.write(batch).await?;
+        let Some(rejection) = mapped.rejections.first() else {
+            return Ok(Prepared { commands: mapped.commands, extent });
+        };
+        let found = rows.iter().find_map(|(schema, numbers, sequences)| {
+            let at = numbers.binary_search(&rejection.row).ok()?;
+            Some((self.shapes.get(*schema)?.shape.full_name(), sequences[at]))
+        });
+        let (table, seq) = found.unwrap_or_default();
+        Err(Failure::definite(
+            "ROW_REJECTED",
+            format!(
+                "writer {} cannot map a row of {table} (seq {seq}, in the batch that ends with transaction {}): {} ({} rows of the batch \
+                 are rejected). Nothing of the batch was applied; correct the mapping or the grant and restart, or pass it over with \
+                 'mysync writer rewind {} --to {}'",
+                self.writer,
+                extent.last.transaction,
+                rejection.reason,
+                mapped.rejections.len(),
+                self.writer,
+                extent.last.seq
+            ),
+        ))
+    }
+}
+
+/// Finds a place again in a log that lost its unsynced tail and is being filled from the source once more.
+///
+/// The records behind `base` repeat those that were lost, under new numbers. At most as many are looked at as were lost: if the place is not
+/// among them, the source does not repeat itself, and nobody may guess.
+pub async fn find_again<L: LogReader>(log: &mut L, writer: &str, place: &Place, base: u64) -> Result<Place, Failure> {
+    let (mut after, mut checked) = (base, 0);
+    let mut block = BlockReader::default();
+    loop {
+        while !log.read(after, &mut block).await? {
+            log.wait(after).await;
+        }
+        let found = block.find(after, place, &mut checked).map_err(|error| damaged(writer, &error))?;
+        if let Some(place) = found {
+            return Ok(place);
+        }
+        if checked >= place.seq.saturating_sub(base) {
+            return Err(Failure::definite(
+                "PLACE_LOST",
+                format!(
+                    "the store of writer {writer} holds changes up to transaction {} (row {}), which the log lost and the source did not \
+                     repeat: compare the store with the source, then 'mysync writer rewind {writer}'",
+                    place.transaction, place.row
+                ),
+            ));
+        }
+        after = block.last_seq().unwrap_or(after);
+    }
+}
+
+fn chain_broken(writer: &str, broken: &ChainBroken) -> Failure {
+    let ChainBroken { expected, found, at } = broken;
+    Failure::definite(
+        "CHAIN_BROKEN",
+        format!(
+            "record {at} follows {found} and writer {writer} has come to {expected}: records between them are missing from the log. \
+             'mysync writer rewind {writer}' applies the whole log again"
+        ),
+    )
+}
+
+fn unknown_kind(writer: &str, kind: &str) -> Failure {
+    Failure::definite(
+        "RECORD_KIND",
+        format!("the log holds a record of kind {kind}, which writer {writer} of this release cannot deliver"),
+    )
+}
+
+fn damaged(writer: &str, error: &EnvelopeError) -> Failure {
+    Failure::definite(error.code(), format!("writer {writer} cannot read the log: {error}"))
+}
+
+fn table_truncated(writer: &str, table: &str, extent: &Extent) -> Failure {
+    Failure::definite(
+        "TABLE_TRUNCATED",
+        format!(
+            "{table} was truncated (transaction {}): its rows are gone without a change of each. Remove their entries from the store of writer \
+             {writer}, then 'mysync writer rewind {writer} --to {}' goes on behind it",
+            extent.last.transaction, extent.last.seq
+        ),
+    )
+}
