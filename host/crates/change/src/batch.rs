@@ -419,19 +419,19 @@ impl BatchBuilder {
         &self.extent
     }
 
-    /// Takes records from `block` up to `until` (inclusive), a limit, or the block's end. Records at or before the place the batch has come to
-    /// are passed over.
-    pub fn take(&mut self, block: &mut BlockReader, until: u64, shapes: &Shapes) -> Result<Taken, TakeError> {
+    /// Takes records from `block` up to a limit or the block's end. Records at or before the place the batch has come to are passed over.
+    /// With an `end` the batch ends with that record, whatever the limits: it was a batch before.
+    pub fn take(&mut self, block: &mut BlockReader, end: Option<u64>, shapes: &Shapes) -> Result<Taken, TakeError> {
         while let Some((envelope, next)) = envelope::read(&block.bytes, block.envelope)? {
             match envelope.header.kind {
                 Kind::Change => {
-                    if self.take_rows(&envelope, &mut block.row, until, shapes)? == Taken::Full {
+                    if self.take_rows(&envelope, &mut block.row, end, shapes)? == Taken::Full {
                         return Ok(Taken::Full);
                     }
                 }
                 Kind::TableEvent => {
                     let seq = envelope.header.first_seq;
-                    if seq > until || (seq > self.extent.last.seq && self.is_full(self.extent.whole)) {
+                    if seq > self.extent.last.seq && self.is_full(seq, end, self.extent.whole) {
                         return Ok(Taken::Full);
                     }
                     if seq > self.extent.last.seq {
@@ -449,7 +449,7 @@ impl BatchBuilder {
         &mut self,
         envelope: &Envelope<'_>,
         at: &mut usize,
-        until: u64,
+        end: Option<u64>,
         shapes: &Shapes,
     ) -> Result<Taken, TakeError> {
         let header = &envelope.header;
@@ -461,9 +461,6 @@ impl BatchBuilder {
                 (prev, *at) = (row.seq, next);
                 continue;
             }
-            if row.seq > until {
-                return Ok(Taken::Full);
-            }
             if !entered {
                 // Chained to what came before, whether that was in this batch or is in the store.
                 if prev != self.extent.last.seq {
@@ -472,14 +469,14 @@ impl BatchBuilder {
                 }
                 let id = header.transaction.to_id().to_string();
                 let begins = id != self.transaction;
-                if self.is_full(self.extent.whole || begins) {
+                if self.is_full(row.seq, end, self.extent.whole || begins) {
                     return Ok(Taken::Full);
                 }
                 let mine = header.target.is_none_or(|name| name == self.writer);
                 target = if mine { self.table(Fingerprint(header.shape), shapes)? } else { None };
                 self.enter(id, begins, header.committed_us);
                 entered = true;
-            } else if self.is_full(self.extent.whole) {
+            } else if self.is_full(row.seq, end, self.extent.whole) {
                 return Ok(Taken::Full);
             }
             if let Some((table, shape)) = &target {
@@ -496,8 +493,11 @@ impl BatchBuilder {
         Ok(Taken::Block)
     }
 
-    /// A limit is reached, and this is a place to stop.
-    fn is_full(&self, boundary: bool) -> bool {
+    /// The batch ends before the record `seq`. `boundary`: a transaction ends there.
+    fn is_full(&self, seq: u64, end: Option<u64>, boundary: bool) -> bool {
+        if let Some(end) = end {
+            return seq > end;
+        }
         let Limits { rows, bytes, rows_max, bytes_max } = self.limits;
         let Extent { rows: have, bytes: size, .. } = self.extent;
         (boundary && (have >= rows || size >= bytes)) || have >= rows_max || size >= bytes_max

@@ -96,9 +96,8 @@ impl<'a, L: LogReader, W: Writer> Feed<'a, L, W> {
 
     /// Takes what the log has. True if that makes a batch: it is full, or ends with a transaction where the log ends for now.
     async fn collect(&mut self, redo: Option<u64>) -> Result<bool, Failure> {
-        let until = redo.unwrap_or(u64::MAX);
         loop {
-            match self.builder.take(&mut self.block, until, &self.shapes) {
+            match self.builder.take(&mut self.block, redo, &self.shapes) {
                 Ok(Taken::Full) => return Ok(true),
                 Ok(Taken::Block) => {}
                 Err(TakeError::Shape(fingerprint)) => {
