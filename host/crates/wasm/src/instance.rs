@@ -65,7 +65,8 @@ impl Instance {
         store.epoch_deadline_callback(|mut store| {
             let state = store.data_mut();
             state.ticks_left = state.ticks_left.checked_sub(1).ok_or(Stop::Deadline)?;
-            Ok(UpdateDeadline::Yield(1))
+            // Tokio's own way to yield: any other would be scheduled again before connections are looked at.
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
         });
         arm(&mut store, &terms);
         let writer = pre.instantiate_async(&mut store).await.map_err(|error| start_failed(&error, &terms))?;
