@@ -1,1 +1,75 @@
-fn main() {}
+//! `mysync`: keeps Redis equal to MySQL. Parse, load, assemble, run.
+
+mod admin;
+mod assemble;
+mod cli;
+mod client;
+mod config;
+mod fault;
+mod signals;
+mod status;
+mod telemetry;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use mysync_pipeline::shutdown::Shutdown;
+use mysync_pipeline::status::Board;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use admin::{Admin, COMMANDS_MAX, Observed};
+use cli::{Cli, Command, LogCommand};
+use config::Settings;
+use fault::Fault;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Run(options) => run(&options.config),
+        Command::Status(options) => status::run(&options),
+        Command::Check(_) | Command::Log(LogCommand::Tail(_)) | Command::Writer(_) => {
+            Err(Fault::failed("TODO", "not built yet"))
+        }
+    };
+    done.unwrap_or_else(|fault| {
+        eprintln!("{fault}");
+        fault.exit_code()
+    })
+}
+
+fn run(config: &Path) -> Result<ExitCode, Fault> {
+    let settings = Settings::load(config)?;
+    telemetry::start_logging(&settings.telemetry)?;
+    let metrics = telemetry::start_metrics()?;
+    for warning in &settings.warnings {
+        warn!("{warning}");
+    }
+    runtime()?.block_on(async {
+        let shutdown = Shutdown::default();
+        signals::end_on_signal(shutdown.clone())
+            .map_err(|error| Fault::failed("SIGNALS", format!("cannot watch for signals: {error}")))?;
+        let board = Arc::new(Board::default());
+        let (commands, asked) = mpsc::channel(COMMANDS_MAX);
+        let observed = Observed::new(settings.source.name.clone(), board.clone());
+        let admin = Admin::bind(&settings.admin, observed, metrics.clone(), commands).await?;
+        if let Some(admin) = admin {
+            tokio::spawn(admin.serve(shutdown.ending()));
+        }
+        tokio::spawn(telemetry::keep_up(metrics));
+        info!(version = env!("CARGO_PKG_VERSION"), source = settings.source.name, "mysync starts");
+        assemble::run(settings, board, shutdown, asked).await?;
+        info!("mysync ended");
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+fn runtime() -> Result<Runtime, Fault> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| Fault::failed("RUNTIME", format!("cannot start threads: {error}")))
+}

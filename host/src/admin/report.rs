@@ -1,0 +1,272 @@
+//! What the running process tells: the JSON of `/api/status`, and the verdicts of `/healthz` and `/readyz`.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use mysync_pipeline::failure::Failure;
+use mysync_pipeline::status::{Board, DeliverStatus, LATENCY_BOUNDS_US, State};
+use serde::{Deserialize, Serialize};
+
+use super::Observed;
+
+/// How long trouble may last before it turns health red: a server's restart takes less.
+pub const PATIENCE_US: u64 = 30_000_000;
+
+/// Everything, at one moment.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Report {
+    pub version: String,
+    pub source: String,
+    pub healthy: bool,
+    pub ready: bool,
+    /// Why it is not healthy or not ready.
+    pub reasons: Vec<Reason>,
+    pub capture: CaptureReport,
+    pub writers: Vec<WriterReport>,
+}
+
+/// Something that is wrong, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// `capture`, or `writer NAME/PARTITION`.
+    pub of: String,
+    pub code: String,
+    pub message: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CaptureReport {
+    pub state: String,
+    pub code: Option<String>,
+    pub message: Option<String>,
+    pub seq: u64,
+    pub position: Option<String>,
+    pub silence_seconds: f64,
+    pub rows: u64,
+    pub bytes: u64,
+    pub blocks: u64,
+    pub errors: u64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WriterReport {
+    pub writer: String,
+    pub partition: u32,
+    pub state: String,
+    pub code: Option<String>,
+    pub message: Option<String>,
+    pub seq: u64,
+    /// None: not known yet.
+    pub lag_seconds: Option<f64>,
+    pub rows: u64,
+    pub batches: u64,
+    pub bytes: u64,
+    pub errors: u64,
+    pub split_transactions: u64,
+    /// Upper bounds of the latency of half of all rows, and of 99 in 100.
+    pub commit_to_store_p50_seconds: Option<f64>,
+    pub commit_to_store_p99_seconds: Option<f64>,
+}
+
+impl Report {
+    pub fn new(observed: &Observed, now_us: u64) -> Self {
+        let board = &observed.board;
+        let writers = board.writers();
+        let reasons: Vec<Reason> = observed
+            .capture_trouble(now_us)
+            .into_iter()
+            .chain(writers.iter().filter_map(|(name, partition, status)| {
+                writer_trouble(board, status, now_us).map(|(code, message)| Reason {
+                    of: format!("writer {name}/{partition}"),
+                    code,
+                    message,
+                })
+            }))
+            .collect();
+        let starting = |state: State| state == State::Starting;
+        let ready = !starting(board.capture.state()) && !writers.iter().any(|(_, _, status)| starting(status.state()));
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            source: observed.source.clone(),
+            healthy: reasons.is_empty(),
+            ready,
+            reasons,
+            capture: CaptureReport::new(observed, now_us),
+            writers: writers
+                .iter()
+                .map(|(name, partition, status)| WriterReport::new(board, name, *partition, status, now_us))
+                .collect(),
+        }
+    }
+}
+
+impl CaptureReport {
+    fn new(observed: &Observed, now_us: u64) -> Self {
+        let capture = &observed.board.capture;
+        let state = capture.state();
+        Self {
+            state: state.name().to_owned(),
+            code: state.failure().map(|failure| failure.code.to_owned()),
+            message: state.failure().map(|failure| failure.message.clone()),
+            seq: capture.seq.load(Relaxed),
+            position: capture.position().map(|checkpoint| checkpoint.position.to_string()),
+            silence_seconds: seconds(observed.silence_us(now_us)),
+            rows: capture.rows.load(Relaxed),
+            bytes: capture.bytes.load(Relaxed),
+            blocks: capture.blocks.load(Relaxed),
+            errors: capture.errors.load(Relaxed),
+        }
+    }
+}
+
+impl WriterReport {
+    fn new(board: &Board, writer: &str, partition: u32, status: &DeliverStatus, now_us: u64) -> Self {
+        let state = status.state();
+        let (counts, _) = status.latency().read();
+        Self {
+            writer: writer.to_owned(),
+            partition,
+            state: state.name().to_owned(),
+            code: state.failure().map(|failure| failure.code.to_owned()),
+            message: state.failure().map(|failure| failure.message.clone()),
+            seq: status.seq.load(Relaxed),
+            lag_seconds: lag_us(board, status, now_us).map(seconds),
+            rows: status.rows.load(Relaxed),
+            batches: status.batches.load(Relaxed),
+            bytes: status.bytes.load(Relaxed),
+            errors: status.errors.load(Relaxed),
+            split_transactions: status.split.load(Relaxed),
+            commit_to_store_p50_seconds: quantile_us(&counts, 50).map(seconds),
+            commit_to_store_p99_seconds: quantile_us(&counts, 99).map(seconds),
+        }
+    }
+}
+
+/// How far a writer is behind. None: it has not written since this process started, so nobody here knows since when it is behind.
+pub fn lag_us(board: &Board, status: &DeliverStatus, now_us: u64) -> Option<u64> {
+    let behind = status.seq.load(Relaxed) < board.capture.seq.load(Relaxed);
+    let unknown = board.capture.heard_us.load(Relaxed) == 0 || behind && status.committed_us.load(Relaxed) == 0;
+    (!unknown).then(|| board.lag_us(status, now_us))
+}
+
+impl Observed {
+    fn capture_trouble(&self, now_us: u64) -> Option<Reason> {
+        let silence_us = self.silence_us(now_us);
+        let (code, message) = match self.board.capture.state() {
+            State::Stopped(failure) => told(&failure),
+            State::Retrying(failure) if silence_us > PATIENCE_US => told(&failure),
+            State::Ended => ("CAPTURE_ENDED".to_owned(), "capture has ended".to_owned()),
+            _ if silence_us > PATIENCE_US => (
+                "SOURCE_SILENT".to_owned(),
+                format!("nothing was heard of the source for {} s, not even a heartbeat", silence_us / 1_000_000),
+            ),
+            _ => return None,
+        };
+        Some(Reason { of: "capture".to_owned(), code, message })
+    }
+}
+
+/// Why a delivery is dead.
+fn writer_trouble(board: &Board, status: &DeliverStatus, now_us: u64) -> Option<(String, String)> {
+    match status.state() {
+        State::Stopped(failure) => Some(told(&failure)),
+        State::Retrying(failure) if lag_us(board, status, now_us).is_none_or(|lag_us| lag_us > PATIENCE_US) => {
+            Some(told(&failure))
+        }
+        State::Ended => Some(("DELIVERY_ENDED".to_owned(), "delivery has ended".to_owned())),
+        _ => None,
+    }
+}
+
+fn told(failure: &Failure) -> (String, String) {
+    (failure.code.to_owned(), failure.message.clone())
+}
+
+/// The bound that so many of a hundred are below.
+fn quantile_us(counts: &[u64], percent: u64) -> Option<u64> {
+    let total: u64 = counts.iter().sum();
+    let mut left = (total * percent).div_ceil(100);
+    let last = LATENCY_BOUNDS_US.len() - 1;
+    for (i, count) in counts.iter().enumerate() {
+        if left <= *count {
+            return (total > 0).then(|| LATENCY_BOUNDS_US[i.min(last)]);
+        }
+        left -= count;
+    }
+    None
+}
+
+fn seconds(micros: u64) -> f64 {
+    micros as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    const NOW: u64 = 1_000_000_000_000;
+
+    fn observed() -> Observed {
+        let observed = Observed { source: "shop".to_owned(), board: Arc::new(Board::default()), started_us: NOW };
+        observed.board.capture.set_state(State::Running);
+        observed.board.capture.heard_us.store(NOW, Relaxed);
+        observed.board.writer("users", 0).set_state(State::Running);
+        observed
+    }
+
+    fn refused() -> Failure {
+        Failure::transient("REDIS_CONNECT", "refused")
+    }
+
+    #[test]
+    fn an_idle_source_is_no_lag_and_a_silent_one_is() {
+        let observed = observed();
+        assert_eq!(Report::new(&observed, NOW + 1_000_000).writers[0].lag_seconds, Some(0.0));
+        let silent = Report::new(&observed, NOW + PATIENCE_US + 1);
+        assert!(!silent.healthy && silent.reasons[0].code == "SOURCE_SILENT");
+        assert!(silent.writers[0].lag_seconds.unwrap() > 30.0);
+    }
+
+    #[test]
+    fn a_backlog_of_unknown_age_is_not_half_a_century() {
+        let observed = observed();
+        observed.board.capture.seq.store(10, Relaxed);
+        assert_eq!(Report::new(&observed, NOW).writers[0].lag_seconds, None);
+        let writer = observed.board.writer("users", 0);
+        writer.committed_us.store(NOW - 2_000_000, Relaxed);
+        assert_eq!(Report::new(&observed, NOW).writers[0].lag_seconds, Some(2.0));
+    }
+
+    #[test]
+    fn health_is_red_when_a_delivery_is_dead_and_green_while_it_recovers() {
+        let observed = observed();
+        let writer = observed.board.writer("users", 0);
+        writer.set_state(State::Retrying(refused()));
+        assert!(Report::new(&observed, NOW).healthy, "a store may restart");
+        observed.board.capture.seq.store(10, Relaxed);
+        writer.committed_us.store(NOW - PATIENCE_US - 1, Relaxed);
+        let report = Report::new(&observed, NOW);
+        let expected =
+            Reason { of: "writer users/0".to_owned(), code: "REDIS_CONNECT".to_owned(), message: "refused".to_owned() };
+        assert_eq!(report.reasons, [expected]);
+        writer.set_state(State::Stopped(Failure::definite("WASM_TRAP", "trapped")));
+        assert_eq!(Report::new(&observed, NOW).reasons[0].code, "WASM_TRAP");
+    }
+
+    #[test]
+    fn ready_once_everything_has_started() {
+        let observed = observed();
+        assert!(Report::new(&observed, NOW).ready);
+        observed.board.writer("orders", 0);
+        assert!(!Report::new(&observed, NOW).ready);
+    }
+
+    #[test]
+    fn quantiles_are_bounds_of_buckets() {
+        let mut counts = vec![0; LATENCY_BOUNDS_US.len() + 1];
+        assert_eq!(quantile_us(&counts, 50), None);
+        (counts[1], counts[4]) = (98, 2);
+        assert_eq!((quantile_us(&counts, 50), quantile_us(&counts, 99)), (Some(200), Some(750)));
+    }
+}

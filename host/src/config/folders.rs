@@ -1,0 +1,214 @@
+//! `[[folders]]`: what the writers of a team may have at most; and the writers in it, each a pair of files.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use mysync_change::pattern::Pattern;
+use toml::de::DeTable;
+
+use super::connectors::ConnectorSettings;
+use super::error::{ConfigError, Mistake};
+use super::names::{checked_name, checked_tables, is_within};
+use super::section::{Origin, Section, Value};
+use super::units;
+
+/// A mapping is written by hand; a larger file is another file by mistake.
+const WRITER_BYTES_MAX: u64 = 1 << 20;
+
+/// A writer: a component and its mapping, with what it was granted.
+#[derive(Debug, Clone)]
+pub struct WriterSettings {
+    /// The identity of its fence and its place in the log.
+    pub name: String,
+    /// Its TOML file.
+    pub file: PathBuf,
+    /// The folder's own name.
+    pub team: String,
+    pub component: PathBuf,
+    /// The whole text of `file`, for the component.
+    pub mapping: String,
+    /// One of the settings' connectors.
+    pub connector: String,
+    pub tables: Vec<Pattern>,
+    /// The keys it may touch.
+    pub keys: Vec<Pattern>,
+    pub limits: LimitSettings,
+}
+
+/// What one instance may use; none: the engine's default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LimitSettings {
+    /// Bytes.
+    pub memory: Option<u64>,
+    /// Time one call may run.
+    pub deadline: Option<Duration>,
+    /// Bytes one call may hand over.
+    pub output: Option<u64>,
+}
+
+/// A team's folder and its ceiling.
+#[derive(Debug, Clone)]
+pub struct FolderSettings {
+    pub path: PathBuf,
+    pub connectors: Vec<String>,
+    pub keys: Vec<Pattern>,
+    /// Every captured table, unless said otherwise.
+    pub tables: Vec<Pattern>,
+    pub limits: LimitSettings,
+}
+
+impl FolderSettings {
+    pub fn read(
+        mut section: Section<'_>,
+        connectors: &BTreeMap<String, ConnectorSettings>,
+    ) -> Result<Self, ConfigError> {
+        let path = section.required("path")?;
+        let granted = section.required("connectors")?;
+        let folder = Self {
+            path: path.path()?,
+            connectors: granted.texts()?,
+            keys: section.required("keys")?.patterns()?,
+            tables: section.get("tables").map_or(Ok(vec![Pattern::new("*")]), |value| checked_tables(&value))?,
+            limits: match section.get("limits") {
+                Some(value) => LimitSettings::read(value.section("[folders.limits]")?)?,
+                None => LimitSettings::default(),
+            },
+        };
+        section.finish()?;
+        if let Some(unknown) = folder.connectors.iter().find(|name| !connectors.contains_key(*name)) {
+            let known: Vec<&str> = connectors.keys().map(String::as_str).collect();
+            return Err(granted.wrong(format!(
+                "names \"{unknown}\", and there is no [connectors.{unknown}]; there is {}",
+                if known.is_empty() { "none at all".to_owned() } else { known.join(", ") }
+            )));
+        }
+        if !folder.path.is_dir() {
+            return Err(path.wrong(format!("is no folder: create {}", folder.path.display())));
+        }
+        Ok(folder)
+    }
+
+    /// The team's name: the last part of the path.
+    fn team(&self) -> String {
+        self.path.file_name().map_or_else(|| "plugins".to_owned(), |name| name.to_string_lossy().into_owned())
+    }
+
+    /// The TOML files in the folder, by name. Files that begin with a dot are an editor's.
+    pub fn writer_files(&self) -> Result<Vec<PathBuf>, ConfigError> {
+        let unreadable = |error: std::io::Error| {
+            ConfigError::of_file(Mistake::Unreadable, &self.path, format!("cannot be read: {error}"))
+        };
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(&self.path).map_err(unreadable)? {
+            let path = entry.map_err(unreadable)?.path();
+            let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+            if !hidden && path.extension().is_some_and(|extension| extension == "toml") {
+                files.push(path);
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+
+    /// Reads a writer and holds it to the folder's ceiling.
+    pub fn read_writer(&self, file: &Path) -> Result<WriterSettings, ConfigError> {
+        let text = super::read_file(file, WRITER_BYTES_MAX)?;
+        let name = file.file_stem().unwrap_or_default().to_string_lossy();
+        let name = checked_name(&name)
+            .map_err(|message| ConfigError::of_file(Mistake::Value, file, format!("the file's name {message}")))?;
+        let origin = Origin { path: file, text: &text, variables: None };
+        let table = DeTable::parse(&text).map_err(|error| origin.syntax(&error))?;
+        let mut root = Section::root(origin, table.get_ref());
+
+        let component = root.required("component")?;
+        let connector = root.required("connector")?;
+        let tables = root.required("tables")?;
+        let wanted = match root.get("wants") {
+            Some(value) => {
+                let mut wants = value.section("[wants]")?;
+                let keys = wants.get("keys");
+                wants.finish()?;
+                keys
+            }
+            None => None,
+        };
+        Ok(WriterSettings {
+            name,
+            file: file.to_owned(),
+            team: self.team(),
+            component: checked_component(&component, file)?,
+            connector: self.grant_connector(&connector)?,
+            tables: granted(&tables, checked_tables(&tables)?, &self.tables)?,
+            keys: match wanted {
+                Some(keys) => granted(&keys, keys.patterns()?, &self.keys)?,
+                None => self.keys.clone(),
+            },
+            limits: self.limits.clone(),
+            mapping: text.clone(),
+        })
+    }
+
+    fn grant_connector(&self, value: &Value<'_>) -> Result<String, ConfigError> {
+        let name = value.text()?;
+        if self.connectors.contains(&name) {
+            return Ok(name);
+        }
+        let message = format!(
+            "is \"{name}\", and the folder may use {}: choose one of them, or add it to the folder in the main file",
+            self.connectors.join(", ")
+        );
+        Err(value.error(Mistake::Ceiling, message))
+    }
+}
+
+/// The component lies in the writer's folder: a link in a text must not lead out of it.
+fn checked_component(value: &Value<'_>, file: &Path) -> Result<PathBuf, ConfigError> {
+    let name = value.text()?;
+    if name.is_empty() || !Path::new(&name).components().all(|part| matches!(part, Component::Normal(_))) {
+        return Err(value.wrong("must be a file in the writer's own folder"));
+    }
+    let path = file.with_file_name(&name);
+    match path.is_file() {
+        true => Ok(path),
+        false => Err(value.wrong(format!("names {}, which does not exist: build it and put it there", path.display()))),
+    }
+}
+
+fn granted(value: &Value<'_>, wanted: Vec<Pattern>, ceiling: &[Pattern]) -> Result<Vec<Pattern>, ConfigError> {
+    let Some(beyond) = wanted.iter().find(|pattern| !is_within(pattern, ceiling)) else { return Ok(wanted) };
+    let ceiling: Vec<String> = ceiling.iter().map(|pattern| format!("\"{pattern}\"")).collect();
+    let message = format!(
+        "asks for \"{beyond}\", and the folder may have no more than {}: ask for less, or widen the folder in the main file",
+        ceiling.join(", ")
+    );
+    Err(value.error(Mistake::Ceiling, message))
+}
+
+impl LimitSettings {
+    fn read(mut section: Section<'_>) -> Result<Self, ConfigError> {
+        /// Below this a component cannot even start.
+        const MEMORY_MIN: u64 = 1 << 20;
+        /// What one component can address.
+        const MEMORY_MAX: u64 = 4 << 30;
+        let size = |value: Value<'_>| {
+            value.parse(|text| match units::bytes(text)? {
+                bytes if (MEMORY_MIN..=MEMORY_MAX).contains(&bytes) => Ok(bytes),
+                _ => Err(format!("is \"{text}\" and must be from 1MiB to 4GiB")),
+            })
+        };
+        let deadline = |value: Value<'_>| {
+            value.parse(|text| match units::duration(text)? {
+                deadline if deadline.is_zero() => Err("is nothing at all: a batch takes a millisecond".to_owned()),
+                deadline => Ok(deadline),
+            })
+        };
+        let limits = Self {
+            memory: section.get("memory").map(size).transpose()?,
+            deadline: section.get("deadline").map(deadline).transpose()?,
+            output: section.get("output").map(size).transpose()?,
+        };
+        section.finish()?;
+        Ok(limits)
+    }
+}

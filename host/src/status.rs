@@ -1,0 +1,108 @@
+//! `mysync status`: what the running process does, for people and for scripts.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use crate::admin::report::{Report, WriterReport};
+use crate::cli::StatusOptions;
+use crate::client;
+use crate::config::Settings;
+use crate::fault::{EXIT_FAILED, Fault};
+
+pub fn run(options: &StatusOptions) -> Result<ExitCode, Fault> {
+    let address = match options.admin {
+        Some(address) => address,
+        None => admin_address(&Settings::load(&options.config.config)?)?,
+    };
+    let answer = client::get(address, "/api/status")?;
+    let report: Report = serde_json::from_str(&answer.body).map_err(|error| {
+        let message = format!("what answers on {address} is no mysync of this version: {error}");
+        Fault::unusable("ADMIN_UNREACHABLE", message)
+    })?;
+    match options.json {
+        true => println!("{}", answer.body),
+        false => print!("{}", table(&report)),
+    }
+    Ok(if report.healthy { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) })
+}
+
+/// Where the configured process can be asked.
+pub fn admin_address(settings: &Settings) -> Result<SocketAddr, Fault> {
+    settings.admin.listen.ok_or_else(|| {
+        Fault::unusable("ADMIN_OFF", "admin.listen is \"none\", so the process cannot be asked: give it an address")
+    })
+}
+
+fn table(report: &Report) -> String {
+    let capture = &report.capture;
+    let verdict = match (report.healthy, report.ready) {
+        (false, _) => "unhealthy",
+        (true, false) => "starting",
+        (true, true) => "healthy",
+    };
+    let mut text = format!("source {}: {verdict}\n\n", report.source);
+    let mut rows = vec![
+        ["", "STATE", "LAG", "SEQ", "ROWS", "ERRORS", "P50", "P99"].map(str::to_owned),
+        [
+            "capture".to_owned(),
+            capture.state.clone(),
+            String::new(),
+            capture.seq.to_string(),
+            capture.rows.to_string(),
+            capture.errors.to_string(),
+            String::new(),
+            String::new(),
+        ],
+    ];
+    rows.extend(report.writers.iter().map(writer_row));
+    text.push_str(&aligned(&rows));
+    if let Some(position) = &capture.position {
+        text.push_str(&format!("\nposition {position}\n"));
+    }
+    let told: Vec<&str> = report.reasons.iter().map(|reason| reason.of.as_str()).collect();
+    for reason in &report.reasons {
+        text.push_str(&format!("\n{}: [{}] {}\n", reason.of, reason.code, reason.message));
+    }
+    // What is being retried and not yet a reason for alarm.
+    let capture = ("capture".to_owned(), &capture.code, &capture.message);
+    let writers = report.writers.iter().map(|w| (format!("writer {}/{}", w.writer, w.partition), &w.code, &w.message));
+    for (of, code, message) in [capture].into_iter().chain(writers) {
+        if let (Some(code), Some(message), false) = (code, message, told.contains(&of.as_str())) {
+            text.push_str(&format!("\n{of}: [{code}] {message}\n"));
+        }
+    }
+    text
+}
+
+fn writer_row(writer: &WriterReport) -> [String; 8] {
+    [
+        format!("{}/{}", writer.writer, writer.partition),
+        writer.state.clone(),
+        writer.lag_seconds.map_or("unknown".to_owned(), |lag| format!("{lag:.1} s")),
+        writer.seq.to_string(),
+        writer.rows.to_string(),
+        writer.errors.to_string(),
+        millis(writer.commit_to_store_p50_seconds),
+        millis(writer.commit_to_store_p99_seconds),
+    ]
+}
+
+fn millis(seconds: Option<f64>) -> String {
+    seconds.map_or(String::new(), |seconds| format!("≤ {} ms", (seconds * 1e5).round() / 1e2))
+}
+
+/// The first two columns are words, the others figures.
+fn aligned(rows: &[[String; 8]]) -> String {
+    let widths: Vec<usize> =
+        (0..8).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| match column {
+            0 | 1 => format!("{cell:<width$}"),
+            _ => format!("{cell:>width$}"),
+        });
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,154 @@
+//! The status board as Prometheus text, made when it is asked for: the loops count in atomics and know no metrics library.
+
+use std::fmt::{Display, Write};
+use std::sync::atomic::Ordering::Relaxed;
+
+use mysync_pipeline::status::{DeliverStatus, LATENCY_BOUNDS_US, State};
+
+use super::{names, seconds};
+use crate::admin::Observed;
+use crate::admin::report;
+
+const STATES: [&str; 5] = ["starting", "running", "retrying", "stopped", "ended"];
+
+/// All figures of the board at `now_us`.
+pub fn render(observed: &Observed, now_us: u64) -> String {
+    let mut text = Exposition(String::with_capacity(8 << 10));
+    text.family(names::BUILD, "gauge", "1 for the version that runs");
+    text.sample(names::BUILD, &[("version", env!("CARGO_PKG_VERSION"))], 1);
+    text.capture(observed, now_us);
+    text.writers(observed, now_us);
+    text.0
+}
+
+struct Exposition(String);
+
+type Labels<'a> = &'a [(&'a str, &'a str)];
+
+impl Exposition {
+    fn capture(&mut self, observed: &Observed, now_us: u64) {
+        let capture = &observed.board.capture;
+        self.family(names::CAPTURE_STATE, "gauge", "1 for the state capture is in");
+        self.states(names::CAPTURE_STATE, &[], &capture.state());
+        self.family(names::CAPTURE_SILENCE, "gauge", "Time since the source was last heard");
+        self.sample(names::CAPTURE_SILENCE, &[], seconds(observed.silence_us(now_us)));
+        self.family(names::CAPTURE_SEQ, "gauge", "Last sequence number in the log");
+        self.sample(names::CAPTURE_SEQ, &[], capture.seq.load(Relaxed));
+        for (name, help, value) in [
+            (names::CAPTURE_ROWS, "Row changes stored in the log", &capture.rows),
+            (names::CAPTURE_BYTES, "Bytes stored in the log", &capture.bytes),
+            (names::CAPTURE_BLOCKS, "Blocks stored in the log", &capture.blocks),
+            (names::CAPTURE_ERRORS, "Failures of capture", &capture.errors),
+        ] {
+            self.family(name, "counter", help);
+            self.sample(name, &[], value.load(Relaxed));
+        }
+    }
+
+    fn writers(&mut self, observed: &Observed, now_us: u64) {
+        let writers: Vec<_> = observed.board.writers().into_iter().map(|(w, p, s)| (w, p.to_string(), s)).collect();
+        self.family(names::WRITER_STATE, "gauge", "1 for the state a writer is in");
+        for (writer, partition, status) in &writers {
+            self.states(names::WRITER_STATE, &[("writer", writer), ("partition", partition)], &status.state());
+        }
+        self.family(names::WRITER_LAG, "gauge", "How far the store is behind the source");
+        for (writer, partition, status) in &writers {
+            if let Some(lag_us) = report::lag_us(&observed.board, status, now_us) {
+                self.sample(names::WRITER_LAG, &[("writer", writer), ("partition", partition)], seconds(lag_us));
+            }
+        }
+        type Figure = fn(&DeliverStatus) -> u64;
+        let figures: [(&str, &str, &str, Figure); 6] = [
+            (names::WRITER_SEQ, "gauge", "Last sequence number in effect", |status| status.seq.load(Relaxed)),
+            (names::WRITER_ROWS, "counter", "Rows in effect", |status| status.rows.load(Relaxed)),
+            (names::WRITER_BATCHES, "counter", "Batches in effect", |status| status.batches.load(Relaxed)),
+            (names::WRITER_BYTES, "counter", "Bytes of rows in effect", |status| status.bytes.load(Relaxed)),
+            (names::WRITER_ERRORS, "counter", "Failures of delivery", |status| status.errors.load(Relaxed)),
+            (names::WRITER_SPLIT, "counter", "Transactions larger than a batch", |status| status.split.load(Relaxed)),
+        ];
+        for (name, kind, help, figure) in figures {
+            self.family(name, kind, help);
+            for (writer, partition, status) in &writers {
+                self.sample(name, &[("writer", writer), ("partition", partition)], figure(status));
+            }
+        }
+        self.family(
+            names::COMMIT_TO_STORE,
+            "histogram",
+            "Time from commit in the source to being in effect in the store",
+        );
+        for (writer, partition, status) in &writers {
+            self.latency(writer, partition, status);
+        }
+    }
+
+    fn latency(&mut self, writer: &str, partition: &str, status: &DeliverStatus) {
+        let (counts, sum_us) = status.latency().read();
+        let bounds = LATENCY_BOUNDS_US.iter().map(|bound| seconds(*bound).to_string()).chain(["+Inf".to_owned()]);
+        let mut below = 0;
+        let bucket = format!("{}_bucket", names::COMMIT_TO_STORE);
+        for (count, bound) in counts.iter().zip(bounds) {
+            below += count;
+            self.sample(&bucket, &[("writer", writer), ("partition", partition), ("le", &bound)], below);
+        }
+        let labels = [("writer", writer), ("partition", partition)];
+        self.sample(&format!("{}_sum", names::COMMIT_TO_STORE), &labels, seconds(sum_us));
+        self.sample(&format!("{}_count", names::COMMIT_TO_STORE), &labels, below);
+    }
+
+    fn states(&mut self, name: &str, labels: Labels<'_>, state: &State) {
+        for known in STATES {
+            let labels: Vec<_> = labels.iter().copied().chain([("state", known)]).collect();
+            self.sample(name, &labels, u8::from(known == state.name()));
+        }
+    }
+
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing into a String cannot fail.
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, labels: Labels<'_>, value: impl Display) {
+        self.0.push_str(name);
+        for (i, (label, text)) in labels.iter().enumerate() {
+            // Names of writers and states have no characters that need escaping.
+            let _ = write!(self.0, "{}{label}=\"{text}\"", if i == 0 { '{' } else { ',' });
+        }
+        let _ = writeln!(self.0, "{} {value}", if labels.is_empty() { "" } else { "}" });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use mysync_pipeline::failure::Failure;
+    use mysync_pipeline::status::Board;
+
+    use super::*;
+
+    #[test]
+    fn the_histogram_is_cumulative_and_the_stop_is_seen() {
+        let board = Arc::new(Board::default());
+        let status = board.writer("users-cache", 0);
+        status.latency().record(90, 2);
+        status.latency().record(2_000, 3);
+        status.latency().record(60_000_000, 1);
+        status.set_state(State::Stopped(Failure::definite("WASM_TRAP", "trapped")));
+        let observed = Observed::new("shop".to_owned(), board);
+        let text = render(&observed, observed.started_us);
+        for line in [
+            "mysync_commit_to_store_seconds_bucket{writer=\"users-cache\",partition=\"0\",le=\"0.0001\"} 2",
+            "mysync_commit_to_store_seconds_bucket{writer=\"users-cache\",partition=\"0\",le=\"0.0025\"} 5",
+            "mysync_commit_to_store_seconds_bucket{writer=\"users-cache\",partition=\"0\",le=\"+Inf\"} 6",
+            "mysync_commit_to_store_seconds_count{writer=\"users-cache\",partition=\"0\"} 6",
+            "mysync_commit_to_store_seconds_sum{writer=\"users-cache\",partition=\"0\"} 60.00618",
+            "mysync_writer_state{writer=\"users-cache\",partition=\"0\",state=\"stopped\"} 1",
+            "mysync_capture_state{state=\"starting\"} 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        let helps = text.lines().filter(|line| line.starts_with("# TYPE")).count();
+        assert_eq!(helps, 17, "every family once");
+    }
+}
