@@ -1,0 +1,142 @@
+use std::io;
+use std::time::Duration;
+
+use mysync_pipeline::failure::{Failure, Kind};
+
+use crate::event::EventError;
+
+/// The server's own codes that this crate tells apart.
+mod server {
+    pub const ACCESS_DENIED: u16 = 1045;
+    pub const ACCESS_DENIED_NO_PASSWORD: u16 = 1698;
+    pub const DATABASE_ACCESS_DENIED: u16 = 1044;
+    pub const PRIVILEGE_MISSING: u16 = 1227;
+    pub const READING_BINLOG: u16 = 1236;
+    pub const BINLOG_PURGED: u16 = 1789;
+    /// Out of connections or memory, shutting down, host blocked, killed, timed out: all of these pass.
+    pub const PASSING: &[u16] = &[
+        1037, 1038, 1040, 1041, 1042, 1053, 1077, 1079, 1080, 1129, 1152, 1158, 1159, 1160, 1161, 1184, 1203, 1205,
+        1226, 1317, 3024, 3032, 4031,
+    ];
+}
+
+/// What can go wrong between here and the server.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error("cannot connect to MySQL at {address}: {source}")]
+    Unreachable { address: String, source: io::Error },
+    #[error("connecting to MySQL at {address} took longer than {} s", limit.as_secs())]
+    ConnectTimeout { address: String, limit: Duration },
+    #[error("connection to MySQL is lost: {0}")]
+    Lost(#[from] io::Error),
+    #[error("MySQL closed the connection")]
+    Closed,
+    #[error("MySQL has been silent for {} s, three heartbeats: the connection is taken for dead", .0.as_secs())]
+    Silent(Duration),
+    #[error("MySQL ended the stream: the server is shutting down or has no more to send")]
+    Ended,
+    #[error("MySQL answers {code} ({state}): {message}")]
+    Server { code: u16, state: String, message: String },
+    #[error(
+        "MySQL refuses to stream from this position ({message}); the server no longer has it: rewind the source, or dump the tables again"
+    )]
+    Purged { message: String },
+    #[error(
+        "another connection with the same replica id or server_id took over ({message}): give each source its own server_id"
+    )]
+    Duplicate { message: String },
+    #[error("this is no MySQL server as expected: {0}")]
+    Protocol(&'static str),
+    #[error("{version} is MariaDB, which is not supported as a source yet")]
+    MariaDb { version: String },
+    #[error("MySQL {version} is too old: 5.7 or later is needed")]
+    TooOld { version: String },
+    #[error(
+        "user '{user}' authenticates with {plugin}, which is not supported: use caching_sha2_password (ALTER USER '{user}' IDENTIFIED WITH caching_sha2_password BY '…') or mysql_native_password"
+    )]
+    Authentication { user: String, plugin: String },
+    #[error("the server's RSA public key is not usable ({0}): use TLS")]
+    ServerKey(&'static str),
+    #[error(
+        "TLS is required but MySQL at {address} does not offer it; set up certificates there, or set tls = \"disabled\" or \"preferred\""
+    )]
+    TlsNotOffered { address: String },
+    #[error("TLS with MySQL at {address} failed: {source}")]
+    TlsHandshake { address: String, source: io::Error },
+    #[error("TLS settings: {0}")]
+    TlsSettings(String),
+    #[error("offset {offset} of {file} is beyond 4 GiB, where MySQL cannot start without GTIDs")]
+    OffsetTooLarge { file: String, offset: u64 },
+    #[error(transparent)]
+    Event(#[from] EventError),
+}
+
+impl SourceError {
+    pub(super) fn from_server(code: u16, state: String, message: String) -> Self {
+        let same_replica =
+            ["same server_uuid", "same server_id", "same replica"].iter().any(|text| message.contains(text));
+        let gone = ["purged", "Could not find first log", "could not find next log", "GTIDs than the"];
+        match code {
+            server::READING_BINLOG if same_replica => Self::Duplicate { message },
+            server::READING_BINLOG if gone.iter().any(|text| message.contains(text)) => Self::Purged { message },
+            server::BINLOG_PURGED => Self::Purged { message },
+            _ => Self::Server { code, state, message },
+        }
+    }
+
+    /// Stable name of the error.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } | Self::ConnectTimeout { .. } => "SOURCE_UNREACHABLE",
+            Self::Lost(_) | Self::Closed | Self::Ended => "SOURCE_CONNECTION_LOST",
+            Self::Silent(_) => "SOURCE_SILENT",
+            Self::Server { code, .. } => match *code {
+                server::ACCESS_DENIED | server::ACCESS_DENIED_NO_PASSWORD => "SOURCE_ACCESS_DENIED",
+                server::DATABASE_ACCESS_DENIED | server::PRIVILEGE_MISSING => "SOURCE_PRIVILEGE_MISSING",
+                server::READING_BINLOG => "SOURCE_CANNOT_READ_BINLOG",
+                _ => "SOURCE_SERVER_ERROR",
+            },
+            Self::Purged { .. } => "SOURCE_PURGED",
+            Self::Duplicate { .. } => "SOURCE_DUPLICATE",
+            Self::Protocol(_) => "SOURCE_PROTOCOL",
+            Self::MariaDb { .. } | Self::TooOld { .. } => "SOURCE_VERSION",
+            Self::Authentication { .. } | Self::ServerKey(_) => "SOURCE_AUTHENTICATION",
+            Self::TlsNotOffered { .. } | Self::TlsHandshake { .. } | Self::TlsSettings(_) => "SOURCE_TLS",
+            Self::OffsetTooLarge { .. } => "SOURCE_OFFSET_TOO_LARGE",
+            Self::Event(event) => event.code(),
+        }
+    }
+
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Unreachable { .. }
+            | Self::ConnectTimeout { .. }
+            | Self::Lost(_)
+            | Self::Closed
+            | Self::Silent(_)
+            | Self::Ended => Kind::Transient,
+            Self::Server { code, .. } if server::PASSING.contains(code) => Kind::Transient,
+            // A connection that breaks inside the TLS handshake passes; a certificate that is not trusted does not.
+            Self::TlsHandshake { source, .. } if source.kind() != io::ErrorKind::InvalidData => Kind::Transient,
+            Self::Server { .. }
+            | Self::Purged { .. }
+            | Self::Duplicate { .. }
+            | Self::Protocol(_)
+            | Self::MariaDb { .. }
+            | Self::TooOld { .. }
+            | Self::Authentication { .. }
+            | Self::ServerKey(_)
+            | Self::TlsNotOffered { .. }
+            | Self::TlsHandshake { .. }
+            | Self::TlsSettings(_)
+            | Self::OffsetTooLarge { .. }
+            | Self::Event(_) => Kind::Definite,
+        }
+    }
+}
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Self {
+        Failure { kind: error.kind(), code: error.code(), message: error.to_string() }
+    }
+}

@@ -1,0 +1,51 @@
+/// Row events that cannot be read. Each names its table, and its column where there is one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    #[error("a TABLE_MAP event is damaged: {what}")]
+    TableMapDamaged { what: &'static str },
+    #[error(
+        "the binlog does not name the columns of {table}: run SET PERSIST binlog_row_metadata = FULL on the source, then start from a \
+         position after that"
+    )]
+    NoColumnNames { table: String },
+    #[error("{table} column {column} has MySQL type {code}, which is not supported: leave the table out")]
+    UnknownType { table: String, column: String, code: u8 },
+    #[error("{table} column {column} has a collation that is not known, number {collation}: exclude the column")]
+    UnknownCollation { table: String, column: String, collation: u64 },
+    #[error("{table} column {column} belongs to the primary key: it cannot be excluded")]
+    KeyExcluded { table: String, column: String },
+    #[error("a rows event names table number {table_id}, which no TABLE_MAP event before it describes")]
+    UnknownTable { table_id: u64 },
+    #[error("a row event of type {code} is not understood")]
+    UnknownRows { code: u8 },
+    #[error("an update holds parts of JSON values: run SET PERSIST binlog_row_value_options = '' on the source")]
+    PartialJson,
+    #[error("a rows event is damaged: {what}")]
+    RowsDamaged { what: &'static str },
+    #[error("a row of {table} ends in the middle")]
+    RowShort { table: String },
+    #[error("a rows event of {table} has {wire} columns where its TABLE_MAP event has {mapped}")]
+    ColumnCount { table: String, wire: usize, mapped: usize },
+    #[error("{table} column {column}: {what}")]
+    BadValue { table: String, column: String, what: &'static str },
+    #[error("{table} column {column}: the bytes are not {charset}")]
+    BadText { table: String, column: String, charset: String },
+}
+
+impl DecodeError {
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::TableMapDamaged { .. } => "TABLE_MAP_DAMAGED",
+            Self::NoColumnNames { .. } => "TABLE_MAP_NO_NAMES",
+            Self::UnknownType { .. } => "COLUMN_TYPE_UNKNOWN",
+            Self::UnknownCollation { .. } => "COLUMN_COLLATION_UNKNOWN",
+            Self::KeyExcluded { .. } => "KEY_COLUMN_EXCLUDED",
+            Self::UnknownTable { .. } => "ROWS_TABLE_UNKNOWN",
+            Self::UnknownRows { .. } => "ROWS_TYPE_UNKNOWN",
+            Self::PartialJson => "ROWS_PARTIAL_JSON",
+            Self::RowsDamaged { .. } | Self::RowShort { .. } | Self::ColumnCount { .. } => "ROWS_DAMAGED",
+            Self::BadValue { .. } => "VALUE_DAMAGED",
+            Self::BadText { .. } => "TEXT_UNDECODABLE",
+        }
+    }
+}
