@@ -90,12 +90,9 @@ impl Admin {
         commands: mpsc::Sender<Command>,
     ) -> Result<Option<Self>, Fault> {
         let Some(address) = settings.listen else { return Ok(None) };
-        let refused = |why: &str| Fault::failed("ADMIN_LISTEN", format!("cannot listen on {address}: {why}"));
-        if !address.ip().is_loopback() && !settings.allow_remote {
-            return Err(refused("it is no loopback address, and admin.allow_remote is not set"));
-        }
         let listener = TcpListener::bind(address).await.map_err(|error| {
-            refused(&format!("{error}: another mysync may be running; choose another admin.listen, or \"none\""))
+            let cure = "another mysync may be running; choose another admin.listen, or \"none\"";
+            Fault::failed("ADMIN_LISTEN", format!("cannot listen on {address}: {error}: {cure}"))
         })?;
         let router = router(Shared { observed, metrics, commands });
         Ok(Some(Self { listener, router }))

@@ -4,6 +4,8 @@
 
 mod connectors;
 mod error;
+#[cfg(test)]
+mod fixtures;
 mod folders;
 mod names;
 mod operation;
@@ -53,7 +55,7 @@ pub struct Settings {
 impl Settings {
     /// Reads the main file and every writer's, with variables from the environment.
     pub fn load(path: &Path) -> Result<Self, Vec<ConfigError>> {
-        Self::load_with(path, &|name| std::env::var(name).ok())
+        Self::load_with(path, &environment)
     }
 
     /// The first mistake of the main file, or that of each writer's file.
@@ -156,6 +158,35 @@ impl Settings {
         }
         doubts
     }
+}
+
+/// `[admin]` alone: looking at a process needs none of its secrets.
+pub fn load_admin(path: &Path) -> Result<AdminSettings, Vec<ConfigError>> {
+    load_part(path, "admin", |_, section| operation::read_admin(section))
+}
+
+/// `[log]` alone.
+pub fn load_log(path: &Path) -> Result<LogSettings, Vec<ConfigError>> {
+    load_part(path, "log", operation::read_log)
+}
+
+fn load_part<T>(
+    path: &Path,
+    key: &'static str,
+    read: impl FnOnce(Origin<'_>, Option<Section<'_>>) -> Result<T, ConfigError>,
+) -> Result<T, Vec<ConfigError>> {
+    let load = || {
+        let text = read_file(path, MAIN_BYTES_MAX)?;
+        let origin = Origin { path, text: &text, variables: Some(&environment) };
+        let table = DeTable::parse(&text).map_err(|error| origin.syntax(&error))?;
+        let section = Section::root(origin, table.get_ref()).get(key);
+        read(origin, section.map(|value| value.section(&format!("[{key}]"))).transpose()?)
+    };
+    load().map_err(|error| vec![error])
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 fn check_pair(section: &Section<'_>, cert: &Option<PathBuf>, key: &Option<PathBuf>) -> Result<(), ConfigError> {

@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use crate::admin::report::{Report, WriterReport};
 use crate::cli::StatusOptions;
 use crate::client;
-use crate::config::Settings;
+use crate::config::{self, AdminSettings};
 use crate::fault::{EXIT_FAILED, Fault};
 
 pub fn run(options: &StatusOptions) -> Result<ExitCode, Fault> {
     let address = match options.admin {
         Some(address) => address,
-        None => admin_address(&Settings::load(&options.config.config)?)?,
+        None => address_of(&config::load_admin(&options.config.config)?)?,
     };
     let answer = client::get(address, "/api/status")?;
     let report: Report = serde_json::from_str(&answer.body).map_err(|error| {
@@ -27,8 +27,8 @@ pub fn run(options: &StatusOptions) -> Result<ExitCode, Fault> {
 }
 
 /// Where the configured process can be asked.
-pub fn admin_address(settings: &Settings) -> Result<SocketAddr, Fault> {
-    settings.admin.listen.ok_or_else(|| {
+pub fn address_of(admin: &AdminSettings) -> Result<SocketAddr, Fault> {
+    admin.listen.ok_or_else(|| {
         Fault::unusable("ADMIN_OFF", "admin.listen is \"none\", so the process cannot be asked: give it an address")
     })
 }

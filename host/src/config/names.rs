@@ -15,7 +15,7 @@ pub fn checked_name(name: &str) -> Result<String, String> {
         "" => Err("is empty and must be a name".to_owned()),
         _ if name.len() > NAME_BYTES_MAX => Err(format!("is longer than {NAME_BYTES_MAX} characters")),
         _ if !name.chars().all(good) || name.starts_with(['-', '.']) => {
-            Err(format!("\"{name}\" is no name: use letters, digits, '-', '_' and '.'"))
+            Err("has characters that a name cannot have: use letters, digits, '-', '_' and '.'".to_owned())
         }
         _ => Ok(name.to_owned()),
     }

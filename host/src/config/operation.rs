@@ -29,13 +29,11 @@ pub struct LogSettings {
     pub retention: Duration,
 }
 
-/// Health, metrics and commands over HTTP.
+/// Health, metrics and commands over HTTP. There is no login, so an address other than loopback has been allowed by name.
 #[derive(Debug, Clone)]
 pub struct AdminSettings {
     /// None: switched off.
     pub listen: Option<SocketAddr>,
-    /// Addresses other than loopback are allowed: there is no login.
-    pub allow_remote: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -83,20 +81,20 @@ pub fn read_log(origin: Origin<'_>, section: Option<Section<'_>>) -> Result<LogS
 }
 
 pub fn read_admin(section: Option<Section<'_>>) -> Result<AdminSettings, ConfigError> {
-    let mut admin = AdminSettings { listen: LISTEN.parse().ok(), allow_remote: false };
+    let mut admin = AdminSettings { listen: LISTEN.parse().ok() };
     let Some(mut section) = section else { return Ok(admin) };
     let listen = section.get("listen");
-    if let Some(value) = section.get("allow_remote") {
-        admin.allow_remote = value.flag()?;
-    }
+    let allow_remote = section.get("allow_remote").map_or(Ok(false), |value| value.flag())?;
     if let Some(value) = listen {
         admin.listen = value.parse(|text| match text {
             "none" => Ok(None),
             _ => text.parse().map(Some).map_err(|_| {
-                format!("\"{text}\" is no address: write one such as \"{LISTEN}\", or \"none\" to switch it off")
+                format!(
+                    "is \"{text}\", which is no address: write one such as \"{LISTEN}\", or \"none\" to switch it off"
+                )
             }),
         })?;
-        if admin.listen.is_some_and(|address| !address.ip().is_loopback()) && !admin.allow_remote {
+        if admin.listen.is_some_and(|address| !address.ip().is_loopback()) && !allow_remote {
             return Err(value.wrong(
                 "can be reached from other machines, and anybody who reaches it may resume writers: listen on 127.0.0.1, or set \
                  allow_remote = true",

@@ -124,7 +124,7 @@ impl<'a> Value<'a> {
     }
 
     fn is_no(&self, expected: &str) -> ConfigError {
-        self.wrong(format!("is {} and must be {expected}", self.value.type_str()))
+        self.wrong(format!("is of type {} and must be {expected}", self.value.type_str()))
     }
 
     fn raw(&self) -> Result<&'a str, ConfigError> {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 /// Reads `250ms`, `30s`, `10m`, `24h` or `7d`.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    const EXPECTED: &str = "is no duration: write a whole number and one of ms, s, m, h, d, as in \"250ms\" or \"7d\"";
+    const EXPECTED: &str =
+        "which is no duration: write a whole number and one of ms, s, m, h, d, as in \"250ms\" or \"7d\"";
     let millis = match split(text) {
         Some((number, "ms")) => Some(number),
         Some((number, "s")) => number.checked_mul(1_000),
@@ -13,22 +14,22 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         Some((number, "d")) => number.checked_mul(86_400_000),
         _ => None,
     };
-    millis.map(Duration::from_millis).ok_or_else(|| format!("\"{text}\" {EXPECTED}"))
+    millis.map(Duration::from_millis).ok_or_else(|| format!("is \"{text}\", {EXPECTED}"))
 }
 
 /// Reads `1024B`, `64KiB`, `512MiB`, `10GiB` or `1TiB`, in bytes.
 pub fn bytes(text: &str) -> Result<u64, String> {
-    const EXPECTED: &str = "is no size: write a whole number and one of B, KiB, MiB, GiB, TiB, as in \"10GiB\"";
-    let (number, unit) = split(text).ok_or_else(|| format!("\"{text}\" {EXPECTED}"))?;
+    const EXPECTED: &str = "which is no size: write a whole number and one of B, KiB, MiB, GiB, TiB, as in \"10GiB\"";
+    let (number, unit) = split(text).ok_or_else(|| format!("is \"{text}\", {EXPECTED}"))?;
     let shift = match unit {
         "B" => 0,
         "KiB" => 10,
         "MiB" => 20,
         "GiB" => 30,
         "TiB" => 40,
-        _ => return Err(format!("\"{text}\" {EXPECTED}")),
+        _ => return Err(format!("is \"{text}\", {EXPECTED}")),
     };
-    number.checked_mul(1 << shift).ok_or_else(|| format!("\"{text}\" is larger than any disk"))
+    number.checked_mul(1 << shift).ok_or_else(|| format!("is \"{text}\", which is larger than any disk"))
 }
 
 fn split(text: &str) -> Option<(u64, &str)> {

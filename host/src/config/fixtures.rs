@@ -1,0 +1,147 @@
+//! Whole configurations: those that work, and those that are refused with the words that stand in their first line.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::*;
+
+fn fixtures(folder: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/config").join(folder)
+}
+
+fn variables(name: &str) -> Option<String> {
+    match name {
+        "MYSYNC_PASSWORD" => Some("hunter2:@/%".to_owned()),
+        "REDIS_PASSWORD" => Some("hunter2?#".to_owned()),
+        _ => None,
+    }
+}
+
+fn load(path: &Path) -> Result<Settings, Vec<ConfigError>> {
+    Settings::load_with(path, &variables)
+}
+
+fn texts(patterns: &[mysync_change::pattern::Pattern]) -> Vec<&str> {
+    patterns.iter().map(|pattern| pattern.as_str()).collect()
+}
+
+#[test]
+fn the_smallest_configuration_has_good_defaults() {
+    let settings = load(&fixtures("good/smallest.toml")).unwrap();
+    assert_eq!(settings.source.start, Start::Now);
+    assert_eq!((settings.source.tls.mode, settings.source.server_id), (TlsMode::Preferred, None));
+    assert_eq!(settings.log.dir, fixtures("good/data"));
+    assert_eq!((settings.log.partitions, settings.log.max_bytes), (1, 10 << 30));
+    assert_eq!(settings.log.retention, Duration::from_secs(86_400));
+    assert_eq!(settings.admin.listen.unwrap().to_string(), "127.0.0.1:7070");
+    assert_eq!((settings.telemetry.log, settings.telemetry.level.as_str()), (LogFormat::Human, "info"));
+    assert_eq!(settings.warnings.len(), 1, "{:?}", settings.warnings);
+}
+
+#[test]
+fn every_key_is_read() {
+    let settings = load(&fixtures("good/full.toml")).unwrap();
+    let source = &settings.source;
+    assert_eq!(source.url.password.as_ref().unwrap().expose(), "hunter2:@/%", "a variable is taken as it is");
+    assert_eq!(
+        (source.url.host.as_str(), source.url.port, source.server_id),
+        ("db.example", Some(3307), Some(4_000_017))
+    );
+    assert_eq!(texts(&source.tables), ["shop.*", "billing.invoices"]);
+    assert_eq!((texts(&source.exclude), texts(&source.exclude_columns)), (vec!["shop.tmp_*"], vec!["*.password"]));
+    assert!(matches!(&source.start, Start::File(at) if at.to_string() == "binlog.000017:4"));
+    assert_eq!(source.tls.mode, TlsMode::VerifyIdentity);
+    assert_eq!(source.tls.key.as_ref().unwrap(), &fixtures("good/client.key"));
+    assert_eq!(settings.log.dir, fixtures("good/state"));
+    assert_eq!((settings.log.partitions, settings.log.max_bytes), (4, 2 << 30));
+    assert_eq!(settings.log.retention, Duration::from_secs(36 * 3600));
+    let ConnectorSettings::Redis(cache) = &settings.connectors["cache"];
+    assert_eq!(cache.url.password.as_ref().unwrap().expose(), "hunter2:@/%", "a file is taken as it is");
+    assert_eq!(cache.url.database, "3");
+    let ConnectorSettings::Redis(far) = &settings.connectors["far"];
+    assert_eq!(far.url.password.as_ref().unwrap().expose(), "hunter2?#");
+    assert_eq!((far.url.host.as_str(), far.ca.as_deref()), ("2001:db8::1", Some(Path::new("/etc/ssl/far.pem"))));
+    assert_eq!(settings.admin.listen.unwrap().to_string(), "0.0.0.0:9090");
+    assert_eq!((settings.telemetry.log, settings.telemetry.level.as_str()), (LogFormat::Json, "info,mysync_log=debug"));
+}
+
+#[test]
+fn a_writer_is_a_pair_of_files_under_its_folders_ceiling() {
+    let settings = load(&fixtures("good/full.toml")).unwrap();
+    let names: Vec<&str> = settings.writers.iter().map(|writer| writer.name.as_str()).collect();
+    assert_eq!(names, ["cities", "users-cache", "audit"]);
+    let [cities, users, audit] = settings.writers.as_slice() else { panic!("{names:?}") };
+    assert_eq!(texts(&users.keys), ["user:*"]);
+    assert_eq!(texts(&cities.keys), ["user:*", "users:by-city:*"], "without wants: all that the folder may");
+    assert!(users.mapping.contains("key = \"user:{id}\""));
+    assert_eq!(users.component, fixtures("good/plugins/shop-team/redis-writer.wasm"));
+    assert_eq!((users.team.as_str(), users.connector.as_str()), ("shop-team", "cache"));
+    assert_eq!(users.limits.memory, Some(64 << 20));
+    assert_eq!(users.limits.deadline, Some(Duration::from_millis(250)));
+    assert_eq!(audit.limits, LimitSettings::default());
+    assert_eq!(
+        settings.warnings,
+        [
+            "writer cities may write the same keys as users-cache: narrow them with [wants] keys, or they may overwrite each other",
+            "writer audit waits for elsewhere.audit, which the source does not capture",
+            "writer audit waits for shop.tmp_one, which the source does not capture",
+        ]
+    );
+}
+
+#[test]
+fn two_writers_never_share_a_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let main = std::fs::read_to_string(fixtures("good/smallest.toml")).unwrap();
+    let more = "[connectors.cache]\nkind = \"redis\"\nurl = \"redis://h\"\n\
+                [[folders]]\npath = \"a\"\nconnectors = [\"cache\"]\nkeys = [\"*\"]\n\
+                [[folders]]\npath = \"b\"\nconnectors = [\"cache\"]\nkeys = [\"*\"]\n";
+    std::fs::write(folder.path().join("mysync.toml"), main + more).unwrap();
+    for team in ["a", "b"] {
+        let team = folder.path().join(team);
+        std::fs::create_dir(&team).unwrap();
+        std::fs::write(team.join("w.wasm"), "").unwrap();
+        let text = "component = \"w.wasm\"\nconnector = \"cache\"\ntables = [\"shop.users\"]\n";
+        std::fs::write(team.join("users.toml"), text).unwrap();
+    }
+    let mistakes = load(&folder.path().join("mysync.toml")).unwrap_err();
+    assert_eq!(mistakes.len(), 1);
+    assert!(mistakes[0].message.contains("a/users.toml") && mistakes[0].path.ends_with("b/users.toml"), "{mistakes:?}");
+}
+
+#[test]
+fn every_mistake_is_told_with_its_line_and_cure() {
+    let refused = refusals("bad", |path| load(path).unwrap_err());
+    assert!(refused >= 30, "{refused} fixtures");
+}
+
+#[test]
+fn every_mistake_in_a_writers_file_is_told_with_its_line_and_cure() {
+    let settings = load(&fixtures("good/full.toml")).unwrap();
+    let refused = refusals("bad-writers", |path| vec![settings.folders[0].read_writer(path).unwrap_err()]);
+    assert!(refused >= 8, "{refused} fixtures");
+}
+
+/// Compares what is said of each file with its first line, `# refused: CODE LINE MESSAGE`.
+fn refusals(folder: &str, read: impl Fn(&Path) -> Vec<ConfigError>) -> usize {
+    let mut wrong = Vec::new();
+    let mut files: Vec<PathBuf> = fixtures(folder).read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    for path in &files {
+        let text = std::fs::read_to_string(path).unwrap();
+        let expected = text.lines().next().unwrap().strip_prefix("# refused: ").unwrap_or_default();
+        let mistakes = read(path);
+        let here = format!("{}/", fixtures(folder).display());
+        let said = mistakes.iter().map(|mistake| {
+            let line = mistake.line.map_or(String::new(), |line| format!("{line} "));
+            format!("{} {line}{}", mistake.code(), mistake.message.replace(&here, ""))
+        });
+        let said = said.collect::<Vec<_>>().join(" | ");
+        assert!(!said.contains("hunter2"), "{said}");
+        if said != expected {
+            wrong.push(format!("{}: {said}", path.file_name().unwrap().display()));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    files.len()
+}
