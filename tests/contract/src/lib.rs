@@ -1,4 +1,6 @@
-//! What the contract tests and the boundary benches share: the components under test, and batches to give them.
+//! What the contract tests and the boundary benches share: the components under test, batches to give them, and what comes of them.
 
 pub mod batches;
 pub mod components;
+pub mod measure;
+pub mod writers;

@@ -1,35 +1,14 @@
 //! Components that mean harm, or are merely wrong: each ends in its own code, and harms nobody else.
 
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use mysync_change::pattern::Pattern;
+use mysync_contract_tests::writers::{engine, load, settings, shown};
 use mysync_contract_tests::{batches, components};
 use mysync_pipeline::ports::{Mapped, Writer};
-use mysync_wasm::{Engine, EngineSettings, Grant, Instance, Limits, Plugin, PluginSettings};
+use mysync_wasm::{Instance, Limits, Plugin, PluginSettings};
 
 /// Rows of the batch that guests are given.
 const ROWS: u32 = 4;
-
-fn engine() -> &'static Engine {
-    static ENGINE: OnceLock<Engine> = OnceLock::new();
-    ENGINE.get_or_init(|| Engine::new(&EngineSettings::default()).unwrap())
-}
-
-fn settings(guest: &str, mapping: &str) -> PluginSettings {
-    PluginSettings {
-        name: guest.to_owned(),
-        component: components::guest(guest),
-        mapping: mapping.to_owned(),
-        grant: Grant::new(vec![Pattern::new("user:*"), Pattern::new("users")], None),
-        limits: Limits::default(),
-        partitions: 1,
-    }
-}
-
-async fn load(settings: PluginSettings) -> Plugin {
-    Plugin::load(engine(), settings).await.unwrap()
-}
 
 /// Starts a guest, shows it the table, and gives it one batch.
 async fn run(plugin: &Plugin) -> Result<Mapped, &'static str> {
@@ -51,23 +30,7 @@ async fn bystander() -> Instance {
 
 async fn works(bystander: &mut Instance) {
     let mapped = bystander.write(batches::inserts(&batches::whole(), 0, ROWS)).await.unwrap();
-    assert_eq!(shown(&mapped), ["0 SET user:1 well"]);
-}
-
-/// Commands as lines, like those of a script.
-fn shown(mapped: &Mapped) -> Vec<String> {
-    let (mut at, mut start) = (0, 0);
-    let commands = &mapped.commands;
-    let each = commands.rows.iter().zip(&commands.arguments).map(|(row, count)| {
-        let mut line = row.to_string();
-        for _ in 0..*count {
-            let end = commands.values.ends[at] as usize;
-            line += &format!(" {}", String::from_utf8_lossy(&commands.values.data[start..end]));
-            (at, start) = (at + 1, end);
-        }
-        line
-    });
-    each.collect()
+    assert_eq!(shown(&mapped.commands), ["0 SET user:1 well"]);
 }
 
 /// A guest that dies in `write` every time, for as many instances as are started, while a bystander works on.
@@ -200,4 +163,12 @@ async fn asks_for_more_than_the_contract_and_is_not_even_compiled() {
     let error = Plugin::load(engine(), settings("wasi", "")).await.err().unwrap();
     assert_eq!(error.code(), "WASM_IMPORT_REFUSED");
     assert!(error.to_string().contains("wasi:clocks/wall-clock@0.2.6"), "{error}");
+}
+
+#[test]
+fn every_guest_has_a_test() {
+    let tests = concat!(include_str!("hostile.rs"), include_str!("grant.rs"), include_str!("diagnostics.rs"));
+    for guest in components::guests() {
+        assert!(tests.contains(&format!("settings(\"{guest}\"")), "no test uses tests/guests/{guest}");
+    }
 }

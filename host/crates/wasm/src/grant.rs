@@ -31,19 +31,18 @@ impl Grant {
 
     /// Leaves out what is not granted and what belongs to rejected rows. `commands` fit each other, `rejections` name each row once.
     pub(crate) fn check(&self, commands: RedisCommands, mut rejections: Vec<Rejection>) -> Mapped {
-        for refused in self.refusals(&commands) {
-            if !rejections.iter().any(|rejection| rejection.row == refused.row) {
-                rejections.push(refused);
-            }
-        }
-        if rejections.is_empty() {
+        let refusals = self.refusals(&commands);
+        if rejections.is_empty() && refusals.is_empty() {
             return Mapped { commands, rejections };
         }
+        // The writer's own reason comes first and is the one that is kept.
+        rejections.extend(refusals);
         rejections.sort_by_key(|rejection| rejection.row);
+        rejections.dedup_by_key(|rejection| rejection.row);
         Mapped { commands: without(&commands, &rejections), rejections }
     }
 
-    /// The rows with a command outside the grant, once each, in order.
+    /// The rows with a command outside the grant.
     fn refusals(&self, commands: &RedisCommands) -> Vec<Rejection> {
         let mut refusals: Vec<Rejection> = Vec::new();
         let mut refuse = |row: u32, reason: String| {
