@@ -178,3 +178,120 @@ async fn resume(State(shared): State<Shared>, Path(writer): Path<String>, header
 fn refusal(status: StatusCode, code: &str, message: &str) -> Response {
     (status, Json(Refusal { code: code.to_owned(), message: message.to_owned() })).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    use mysync_pipeline::shutdown::Shutdown;
+
+    use super::*;
+    use crate::client::{self, Answer};
+
+    struct Served {
+        board: Arc<Board>,
+        address: SocketAddr,
+        asked: mpsc::Receiver<Command>,
+        shutdown: Shutdown,
+    }
+
+    async fn bind(listen: &str, board: Arc<Board>) -> Result<(Option<Admin>, mpsc::Receiver<Command>), Fault> {
+        let (commands, asked) = mpsc::channel(COMMANDS_MAX);
+        let metrics = PrometheusBuilder::new().build_recorder().handle();
+        let settings = AdminSettings { listen: listen.parse().ok() };
+        let admin = Admin::bind(&settings, Observed::new("shop".to_owned(), board), metrics, commands).await?;
+        Ok((admin, asked))
+    }
+
+    async fn serve() -> Served {
+        let (board, shutdown) = (Arc::new(Board::default()), Shutdown::default());
+        let (admin, asked) = bind("127.0.0.1:0", board.clone()).await.unwrap();
+        let admin = admin.unwrap();
+        let address = admin.address().unwrap();
+        tokio::spawn(admin.serve(shutdown.ending()));
+        Served { board, address, asked, shutdown }
+    }
+
+    impl Served {
+        async fn get(&self, path: &'static str) -> Answer {
+            let address = self.address;
+            tokio::task::spawn_blocking(move || client::get(address, path)).await.unwrap().unwrap()
+        }
+    }
+
+    fn stopped() -> mysync_pipeline::status::State {
+        mysync_pipeline::status::State::Stopped(Failure::definite("WASM_TRAP", "writer users trapped"))
+    }
+
+    #[tokio::test]
+    async fn health_is_red_with_the_reason_when_a_delivery_is_dead() {
+        let served = serve().await;
+        served.board.capture.set_state(mysync_pipeline::status::State::Running);
+        assert_eq!(served.get("/healthz").await.status, 200);
+        assert_eq!(served.get("/readyz").await.status, 200);
+        served.board.writer("users", 0).set_state(stopped());
+        let health = served.get("/healthz").await;
+        assert_eq!(health.status, 503);
+        assert!(health.body.contains("writer users/0: [WASM_TRAP] writer users trapped"), "{}", health.body);
+        let report: Report = serde_json::from_str(&served.get("/api/status").await.body).unwrap();
+        assert!(!report.healthy && report.writers[0].code.as_deref() == Some("WASM_TRAP"));
+        let metrics = served.get("/metrics").await.body;
+        assert!(metrics.contains("mysync_writer_state{writer=\"users\",partition=\"0\",state=\"stopped\"} 1"));
+        served.shutdown.begin();
+    }
+
+    #[tokio::test]
+    async fn not_ready_before_everything_has_started() {
+        let served = serve().await;
+        let answer = served.get("/readyz").await;
+        assert_eq!((answer.status, answer.body.as_str()), (503, "starting\ncapture: starting\n"));
+        assert_eq!(served.get("/nothing").await.status, 404);
+    }
+
+    #[tokio::test]
+    async fn a_resume_is_answered_by_the_supervisor() {
+        let mut served = serve().await;
+        let address = served.address;
+        for (verdict, status, body) in [
+            (Ok(()), 204, ""),
+            (Err(Failure::definite("WRITER_UNKNOWN", "there is none")), 409, "WRITER_UNKNOWN"),
+        ] {
+            let answered =
+                tokio::task::spawn_blocking(move || client::post(address, "/api/writers/users-cache/resume"));
+            let Command::Resume { writer, answer } = served.asked.recv().await.unwrap();
+            assert_eq!(writer, "users-cache");
+            answer.send(verdict).unwrap();
+            let answered = answered.await.unwrap().unwrap();
+            assert!(answered.status == status && answered.body.contains(body), "{answered:?}");
+        }
+        drop(served.asked);
+        let answered = tokio::task::spawn_blocking(move || client::post(address, "/api/writers/x/resume"));
+        assert_eq!(answered.await.unwrap().unwrap().status, 503);
+    }
+
+    #[tokio::test]
+    async fn a_web_page_commands_nothing() {
+        let mut served = serve().await;
+        let address = served.address;
+        let answered = tokio::task::spawn_blocking(move || {
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            let request = "POST /api/writers/users/resume HTTP/1.0\r\nHost: x\r\nOrigin: http://evil.example\r\nContent-Length: 0\r\n\r\n";
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut text = String::new();
+            stream.read_to_string(&mut text).unwrap();
+            text
+        });
+        let text = answered.await.unwrap();
+        assert!(text.starts_with("HTTP/1.0 403") || text.starts_with("HTTP/1.1 403"), "{text}");
+        assert!(served.asked.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_is_told_and_none_is_off() {
+        let served = serve().await;
+        let taken = bind(&served.address.to_string(), Arc::default()).await.err().unwrap();
+        assert_eq!(taken.code, "ADMIN_LISTEN");
+        assert!(bind("none", Arc::default()).await.unwrap().0.is_none());
+    }
+}

@@ -98,6 +98,7 @@ impl Settings {
         // Before anything is read: a misspelt table must not look like one that is missing something.
         root.finish()?;
 
+        let source = source::read(source)?;
         let connectors = connectors.map_or(Ok(BTreeMap::new()), |value| connectors::read(&value))?;
         let mut read = Vec::new();
         for section in folders.map_or(Ok(Vec::new()), |value| value.sections("[[folders]]"))? {
@@ -105,7 +106,7 @@ impl Settings {
         }
         Ok(Self {
             path: path.to_owned(),
-            source: source::read(source)?,
+            source,
             log: operation::read_log(origin, log)?,
             connectors,
             folders: read,

@@ -1,5 +1,6 @@
 //! `mysync`: keeps Redis equal to MySQL. Parse, load, assemble, run.
 
+mod adapters;
 mod admin;
 mod assemble;
 mod cli;

@@ -1,0 +1,80 @@
+//! Settings of the adapters, made from the configuration.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mysync_binlog::connection::ConnectionSettings;
+use mysync_binlog::tls::{TlsMode as BinlogTlsMode, TlsSettings};
+use mysync_connectors::redis;
+use mysync_wasm::{Grant, Limits, PluginSettings};
+use sha2::{Digest, Sha256};
+
+use crate::config::{RedisSettings, Secret, SourceSettings, TlsMode, WriterSettings};
+use crate::fault::Fault;
+
+const MYSQL_PORT: u16 = 3306;
+/// Silence of the source counts as lag after some of them.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// Ids of servers are small numbers that people choose; made ones stay above them.
+const MADE_SERVER_ID: u32 = 1 << 31;
+
+/// The replica that this process is to the source. `log_id` tells it apart from others of the same source.
+pub fn replica(source: &SourceSettings, log_id: &str) -> ConnectionSettings {
+    let digest = Sha256::new().chain_update(&source.name).chain_update([0]).chain_update(log_id).finalize();
+    let mut bytes = digest.iter().copied();
+    let mut replica_uuid = [0; 16];
+    replica_uuid.fill_with(|| bytes.next().unwrap_or(0));
+    let made = u32::from_be_bytes([0; 4].map(|_: u8| bytes.next().unwrap_or(0))) | MADE_SERVER_ID;
+    ConnectionSettings {
+        host: source.url.host.clone(),
+        port: source.url.port.unwrap_or(MYSQL_PORT),
+        user: source.url.user.clone(),
+        password: source.url.password.as_ref().map_or("", Secret::expose).to_owned(),
+        tls: TlsSettings {
+            mode: match source.tls.mode {
+                TlsMode::Disabled => BinlogTlsMode::Disabled,
+                TlsMode::Preferred => BinlogTlsMode::Preferred,
+                TlsMode::Required => BinlogTlsMode::Required,
+                TlsMode::VerifyCa => BinlogTlsMode::VerifyCa,
+                TlsMode::VerifyIdentity => BinlogTlsMode::VerifyIdentity,
+            },
+            ca: source.tls.ca.clone(),
+            identity: source.tls.cert.clone().zip(source.tls.key.clone()),
+        },
+        connect_timeout: ConnectionSettings::CONNECT_TIMEOUT,
+        server_id: source.server_id.unwrap_or(made),
+        replica_uuid,
+        heartbeat: HEARTBEAT,
+        event_bytes_max: ConnectionSettings::EVENT_BYTES_MAX,
+    }
+}
+
+/// A Redis, with its certificates read.
+pub fn redis(name: &str, settings: &RedisSettings) -> Result<Arc<redis::Settings>, Fault> {
+    let RedisSettings { url, ca, cert, key } = settings;
+    let files = redis::TlsFiles { ca: ca.clone(), certificate: cert.clone(), key: key.clone() };
+    redis::Settings::new(url.expose(), &files)
+        .map(Arc::new)
+        .map_err(|error| Fault::unusable(error.code(), format!("connector {name}: {error}")))
+}
+
+/// A writer's component, mapping, grant and limits.
+pub fn plugin(writer: &WriterSettings, partitions: u32) -> PluginSettings {
+    let mut limits = Limits::default();
+    if let Some(bytes) = writer.limits.memory {
+        limits.memory_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+    if let Some(bytes) = writer.limits.output {
+        limits.output_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    }
+    limits.deadline = writer.limits.deadline.unwrap_or(limits.deadline);
+    PluginSettings {
+        name: writer.name.clone(),
+        component: writer.component.clone(),
+        mapping: writer.mapping.clone(),
+        // What a writer wants was held to its folder's keys when it was read.
+        grant: Grant::new(writer.keys.clone(), None),
+        limits,
+        partitions,
+    }
+}
