@@ -253,10 +253,9 @@ mod tests {
     async fn a_resume_is_answered_by_the_supervisor() {
         let mut served = serve().await;
         let address = served.address;
-        for (verdict, status, body) in [
-            (Ok(()), 204, ""),
-            (Err(Failure::definite("WRITER_UNKNOWN", "there is none")), 409, "WRITER_UNKNOWN"),
-        ] {
+        for (verdict, status, body) in
+            [(Ok(()), 204, ""), (Err(Failure::definite("WRITER_UNKNOWN", "there is none")), 409, "WRITER_UNKNOWN")]
+        {
             let answered =
                 tokio::task::spawn_blocking(move || client::post(address, "/api/writers/users-cache/resume"));
             let Command::Resume { writer, answer } = served.asked.recv().await.unwrap();

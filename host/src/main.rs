@@ -3,6 +3,7 @@
 mod adapters;
 mod admin;
 mod assemble;
+mod check;
 mod cli;
 mod client;
 mod config;
@@ -33,10 +34,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Run(options) => run(&options.config),
+        Command::Check(options) => runtime().and_then(|runtime| runtime.block_on(check::run(&options.config))),
         Command::Status(options) => status::run(&options),
-        Command::Check(_) | Command::Log(LogCommand::Tail(_)) | Command::Writer(_) => {
-            Err(Fault::failed("TODO", "not built yet"))
-        }
+        Command::Log(LogCommand::Tail(_)) | Command::Writer(_) => Err(Fault::failed("TODO", "not built yet")),
     };
     done.unwrap_or_else(|fault| {
         eprintln!("{fault}");
