@@ -1,6 +1,11 @@
 //! MySQL as a source of changes: its binlog, read over an own connection and decoded without a copy.
 
 pub mod connection;
+pub mod decode;
 pub mod event;
 pub mod payload;
+pub mod preflight;
+pub mod server;
+pub mod plan;
+pub mod table_map;
 pub mod tls;

@@ -1,3 +1,5 @@
+use crate::event::EventKind;
+
 /// Row events that cannot be read. Each names its table, and its column where there is one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -16,8 +18,8 @@ pub enum DecodeError {
     KeyExcluded { table: String, column: String },
     #[error("a rows event names table number {table_id}, which no TABLE_MAP event before it describes")]
     UnknownTable { table_id: u64 },
-    #[error("a row event of type {code} is not understood")]
-    UnknownRows { code: u8 },
+    #[error("{kind} is no rows event that is understood")]
+    UnknownRows { kind: EventKind },
     #[error("an update holds parts of JSON values: run SET PERSIST binlog_row_value_options = '' on the source")]
     PartialJson,
     #[error("a rows event is damaged: {what}")]

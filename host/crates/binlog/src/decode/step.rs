@@ -115,7 +115,8 @@ impl Convert {
                 Ok(())
             }
             Self::Padded(width) => {
-                let missing = width.checked_sub(raw.len()).ok_or(BadValue::What("a value is longer than its column"))?;
+                let missing =
+                    width.checked_sub(raw.len()).ok_or(BadValue::What("a value is longer than its column"))?;
                 out.extend_from_slice(&(*width as u32).to_le_bytes());
                 out.extend_from_slice(raw);
                 out.resize(out.len() + missing, 0);

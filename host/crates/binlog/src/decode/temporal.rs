@@ -28,7 +28,8 @@ pub fn date(raw: &[u8], out: &mut Vec<u8>) -> Option<()> {
 pub fn time(raw: &[u8], decimals: u8, out: &mut Vec<u8>) -> Option<()> {
     let fraction_bits = 8 * fraction_width(decimals) as u32;
     let value = (big_endian(raw) as i64) - (0x80_0000_i64 << fraction_bits);
-    let (seconds, fraction) = (value.unsigned_abs() >> fraction_bits, value.unsigned_abs() & !(u64::MAX << fraction_bits));
+    let (seconds, fraction) =
+        (value.unsigned_abs() >> fraction_bits, value.unsigned_abs() & !(u64::MAX << fraction_bits));
     if value < 0 {
         out.push(b'-');
     }
@@ -132,7 +133,11 @@ fn put_timestamp(seconds: u64, out: &mut Vec<u8>) {
     }
     let (year, month, day) = civil(seconds / 86_400);
     let clock = seconds % 86_400;
-    put_fields(&Fields { year, month, day, hour: clock / 3600, minute: clock / 60 % 60, second: clock % 60 }, b'T', out);
+    put_fields(
+        &Fields { year, month, day, hour: clock / 3600, minute: clock / 60 % 60, second: clock % 60 },
+        b'T',
+        out,
+    );
 }
 
 /// Day of the Gregorian calendar, `days` after 1970-01-01, counted in years that begin in March.

@@ -92,10 +92,7 @@ impl Attributes {
     }
 }
 
-fn face(
-    kind: &ColumnKind<'_>,
-    attributes: &mut Attributes,
-) -> Result<(&'static str, Storage, Convert), Uncompilable> {
+fn face(kind: &ColumnKind<'_>, attributes: &mut Attributes) -> Result<(&'static str, Storage, Convert), Uncompilable> {
     use ColumnKind as K;
     let text = |kind, convert| (kind, Storage::Text, convert);
     Ok(match *kind {

@@ -18,29 +18,73 @@ pub struct MappedColumn<'a> {
 /// `prefix` is the number of bytes that hold a value's length; `collation` a collation's number, `BINARY` for binary types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ColumnKind<'a> {
-    Integer { bytes: u8, unsigned: bool },
-    Float { unsigned: bool },
-    Double { unsigned: bool },
-    Decimal { precision: u8, scale: u8, unsigned: bool },
+    Integer {
+        bytes: u8,
+        unsigned: bool,
+    },
+    Float {
+        unsigned: bool,
+    },
+    Double {
+        unsigned: bool,
+    },
+    Decimal {
+        precision: u8,
+        scale: u8,
+        unsigned: bool,
+    },
     Year,
-    Bit { bits: u16 },
+    Bit {
+        bits: u16,
+    },
     Date,
-    Time { decimals: u8 },
-    Datetime { decimals: u8 },
-    Timestamp { decimals: u8 },
+    Time {
+        decimals: u8,
+    },
+    Datetime {
+        decimals: u8,
+    },
+    Timestamp {
+        decimals: u8,
+    },
     /// TIME, DATETIME and TIMESTAMP of tables made before MySQL 5.6.
     OldTime,
     OldDatetime,
     OldTimestamp,
-    Char { bytes: u16, collation: u64 },
-    Varchar { bytes: u16, collation: u64 },
+    Char {
+        bytes: u16,
+        collation: u64,
+    },
+    Varchar {
+        bytes: u16,
+        collation: u64,
+    },
     /// TEXT and BLOB of four sizes.
-    Blob { prefix: u8, collation: u64 },
-    Enum { bytes: u8, labels: Labels<'a>, collation: u64 },
-    Set { bytes: u8, labels: Labels<'a>, collation: u64 },
-    Json { prefix: u8 },
-    Geometry { prefix: u8, kind: &'static str },
-    Vector { prefix: u8, dimensions: Option<u64> },
+    Blob {
+        prefix: u8,
+        collation: u64,
+    },
+    Enum {
+        bytes: u8,
+        labels: Labels<'a>,
+        collation: u64,
+    },
+    Set {
+        bytes: u8,
+        labels: Labels<'a>,
+        collation: u64,
+    },
+    Json {
+        prefix: u8,
+    },
+    Geometry {
+        prefix: u8,
+        kind: &'static str,
+    },
+    Vector {
+        prefix: u8,
+        dimensions: Option<u64>,
+    },
 }
 
 /// The binary collation's number.
@@ -109,15 +153,9 @@ impl<'a> Described<'a> {
     /// The next column, whose type has this number. Collations are filled in later: their list is read as a whole.
     pub fn next(&mut self, code: u8) -> Result<ColumnKind<'a>, Unread> {
         let known = match code {
-            t::TINY
-            | t::SHORT
-            | t::INT24
-            | t::LONG
-            | t::LONGLONG
-            | t::YEAR
-            | t::FLOAT
-            | t::DOUBLE
-            | t::NEWDECIMAL => self.number(code),
+            t::TINY | t::SHORT | t::INT24 | t::LONG | t::LONGLONG | t::YEAR | t::FLOAT | t::DOUBLE | t::NEWDECIMAL => {
+                self.number(code)
+            }
             t::STRING | t::ENUM | t::SET => return self.string(),
             _ => self.other(code).ok_or(Unread::Unknown(code))?,
         };

@@ -71,7 +71,11 @@ pub fn double(value: f64, out: &mut Vec<u8>) -> Option<()> {
     }
     out.extend((0..point).map(digit));
     out.push(b'.');
-    if count > point { out.extend((point..count).map(digit)) } else { out.push(b'0') }
+    if count > point {
+        out.extend((point..count).map(digit))
+    } else {
+        out.push(b'0')
+    }
     Some(())
 }
 

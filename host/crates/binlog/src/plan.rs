@@ -1,0 +1,91 @@
+//! Plans: how to read the rows of one table, compiled once from its TABLE_MAP event.
+
+mod cache;
+mod compile;
+
+use mysync_change::schema::{Fingerprint, TableShape};
+
+use crate::decode::DecodeError;
+use crate::decode::step::{Convert, Width};
+use crate::table_map::TableMap;
+use compile::Uncompilable;
+
+pub use cache::{Plans, Selection};
+
+/// One column of a row on the wire.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub width: Width,
+    /// `None`: the column is excluded, its values are gone past.
+    pub convert: Option<Convert>,
+    /// The column's place in the shape, without excluded columns before it.
+    pub place: u16,
+    /// The column's place in the primary key.
+    pub key: Option<u16>,
+}
+
+/// How to read the rows of one table.
+#[derive(Debug)]
+pub struct Plan {
+    shape: TableShape,
+    fingerprint: Fingerprint,
+    steps: Vec<Step>,
+}
+
+impl Plan {
+    /// Compiles a TABLE_MAP event. `wanted` says of each column, by its name, whether images shall hold it.
+    pub fn compile(map: &TableMap<'_>, wanted: impl Fn(&str) -> bool) -> Result<Self, DecodeError> {
+        let mapped = map.columns()?;
+        let key = map.primary_key()?;
+        let mut shape = TableShape {
+            database: map.database.to_owned(),
+            name: map.table.to_owned(),
+            columns: Vec::with_capacity(mapped.len()),
+            primary_key: vec![0; key.len()],
+        };
+        let mut steps = Vec::with_capacity(mapped.len());
+        for (at, column) in mapped.iter().enumerate() {
+            let explain = |why| explain(map, column.name, why);
+            let width = compile::width(&column.kind).map_err(explain)?;
+            let place = shape.columns.len() as u16;
+            let in_key = key.iter().position(|(place, _)| *place == at);
+            if !wanted(column.name) {
+                if in_key.is_some() {
+                    return Err(DecodeError::KeyExcluded { table: map.full_name(), column: column.name.to_owned() });
+                }
+                steps.push(Step { width, convert: None, place, key: None });
+                continue;
+            }
+            let prefix = in_key.and_then(|i| key.get(i)).map_or(0, |(_, prefix)| *prefix);
+            let compiled = compile::compile(column, prefix).map_err(explain)?;
+            if let Some(part) = in_key.and_then(|i| shape.primary_key.get_mut(i)) {
+                *part = place;
+            }
+            shape.columns.push(compiled.column);
+            steps.push(Step { width, convert: Some(compiled.convert), place, key: in_key.map(|i| i as u16) });
+        }
+        let fingerprint = shape.fingerprint();
+        Ok(Self { shape, fingerprint, steps })
+    }
+
+    pub fn shape(&self) -> &TableShape {
+        &self.shape
+    }
+
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    pub(crate) fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+}
+
+fn explain(map: &TableMap<'_>, column: &str, why: Uncompilable) -> DecodeError {
+    let (table, column) = (map.full_name(), column.to_owned());
+    match why {
+        Uncompilable::Collation(collation) => DecodeError::UnknownCollation { table, column, collation },
+        Uncompilable::Label => DecodeError::BadValue { table, column, what: "a label is not text of its charset" },
+        Uncompilable::Decimal => DecodeError::BadValue { table, column, what: "there is no such DECIMAL type" },
+    }
+}
