@@ -12,7 +12,7 @@ mod client;
 mod error;
 mod fence;
 mod hello;
-mod resp;
+pub mod resp;
 mod settings;
 mod transaction;
 

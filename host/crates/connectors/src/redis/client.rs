@@ -103,7 +103,7 @@ impl Client {
         }
         let received = room.filled().len();
         self.incoming.received(received);
-        while let Some(reply) = self.incoming.next().map_err(|nonsense| RedisError::Nonsense(nonsense.0))? {
+        while let Some(reply) = self.incoming.take().map_err(|nonsense| RedisError::Nonsense(nonsense.0))? {
             if flight.receive(reply)? {
                 return Poll::Ready(Ok(true));
             }

@@ -114,7 +114,7 @@ fn one(out: &mut Outgoing, ends: &[u32], mut from: usize, data: &[u8]) -> Result
     let mut at = put_number(to, 1, ends.len());
     for end in ends {
         let end = *end as usize;
-        let length = end.checked_sub(from).ok_or(Contradiction)?;
+        let length = end.checked_sub(from).filter(|_| end <= last).ok_or(Contradiction)?;
         at = match HEADS.get(length) {
             Some((head, size)) => {
                 to[at..at + 8].copy_from_slice(head);
@@ -280,7 +280,7 @@ impl Incoming {
     }
 
     /// Takes the next reply; none if it is not complete yet.
-    pub fn next(&mut self) -> Result<Option<Reply<'_>>, Nonsense> {
+    pub fn take(&mut self) -> Result<Option<Reply<'_>>, Nonsense> {
         Ok(parse(&self.bytes[self.start..self.end])?.map(|(reply, size)| {
             self.start += size;
             reply
@@ -291,3 +291,6 @@ impl Incoming {
         self.start == self.end
     }
 }
+
+#[cfg(test)]
+mod tests;
