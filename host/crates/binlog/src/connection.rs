@@ -9,6 +9,7 @@ mod error;
 mod handshake;
 mod packets;
 mod password;
+mod query;
 mod settings;
 mod transport;
 
@@ -18,7 +19,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::timeout;
 
-use self::handshake::{Greeting, capability, expect_ok, login, server_error, tls_request};
+use self::handshake::{Greeting, capability, login, server_error, tls_request};
 use self::packets::PacketBuffer;
 use self::password::Plugin;
 use self::transport::Transport;
@@ -27,10 +28,13 @@ use crate::tls::{self, TlsMode};
 
 pub use dump::{Dump, DumpFrom};
 pub use error::SourceError;
+pub use query::Rows;
 pub use settings::ConnectionSettings;
 
-/// Nothing that a server says before the dump is longer.
+/// Nothing that a server says before the login is done is longer.
 const LOGIN_PACKET_BYTES_MAX: usize = 64 << 10;
+/// A row of an answer: GTID sets with many holes are the longest.
+const ANSWER_PACKET_BYTES_MAX: usize = 64 << 20;
 
 /// A session that takes commands.
 pub struct Connection {
@@ -83,6 +87,7 @@ impl Connection {
             }
         }
         connection.authenticate(greeting, capabilities).await?;
+        connection.packets.set_packet_bytes_max(ANSWER_PACKET_BYTES_MAX);
         Ok(connection)
     }
 
@@ -144,13 +149,6 @@ impl Connection {
             _ => return Err(SourceError::ServerKey("the server sent none")),
         };
         self.write(&password::encrypt(password, nonce, key)?).await
-    }
-
-    /// Runs a statement that returns no rows.
-    pub async fn execute(&mut self, statement: &str) -> Result<(), SourceError> {
-        const QUERY: u8 = 0x03;
-        self.command(QUERY, statement.as_bytes()).await?;
-        expect_ok(&self.read().await?)
     }
 
     async fn command(&mut self, command: u8, rest: &[u8]) -> Result<(), SourceError> {

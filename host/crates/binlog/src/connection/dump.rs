@@ -59,13 +59,14 @@ impl Connection {
     async fn prepare(&mut self) -> Result<(), SourceError> {
         let heartbeat = self.settings.heartbeat.as_nanos();
         let uuid = GtidSource::untagged(self.settings.replica_uuid);
-        self.execute(&format!(
+        self.query(&format!(
             "SET @master_binlog_checksum='CRC32', @source_binlog_checksum='CRC32', \
              @master_heartbeat_period={heartbeat}, @source_heartbeat_period={heartbeat}, \
              @slave_uuid='{uuid}', @replica_uuid='{uuid}', \
              SESSION net_write_timeout={NET_TIMEOUT_SECONDS}, SESSION net_read_timeout={NET_TIMEOUT_SECONDS}"
         ))
         .await
+        .map(drop)
     }
 
     /// Makes this connection visible in SHOW REPLICAS, so that others can see the server_id that is taken.

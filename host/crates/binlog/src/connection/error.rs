@@ -11,6 +11,7 @@ mod server {
     pub const ACCESS_DENIED_NO_PASSWORD: u16 = 1698;
     pub const DATABASE_ACCESS_DENIED: u16 = 1044;
     pub const PRIVILEGE_MISSING: u16 = 1227;
+    pub const SYNTAX: u16 = 1064;
     pub const READING_BINLOG: u16 = 1236;
     pub const BINLOG_PURGED: u16 = 1789;
     /// Out of connections or memory, shutting down, host blocked, killed, timed out: all of these pass.
@@ -27,6 +28,8 @@ pub enum SourceError {
     Unreachable { address: String, source: io::Error },
     #[error("connecting to MySQL at {address} took longer than {} s", limit.as_secs())]
     ConnectTimeout { address: String, limit: Duration },
+    #[error("MySQL did not answer '{statement}' within {} s", limit.as_secs())]
+    QueryTimeout { statement: String, limit: Duration },
     #[error("connection to MySQL is lost: {0}")]
     Lost(#[from] io::Error),
     #[error("MySQL closed the connection")]
@@ -45,6 +48,8 @@ pub enum SourceError {
         "another connection with the same replica id or server_id took over ({message}): give each source its own server_id"
     )]
     Duplicate { message: String },
+    #[error("this MySQL server writes no binlog; set log_bin in its configuration and restart it")]
+    NoBinlog,
     #[error("this is no MySQL server as expected: {0}")]
     Protocol(&'static str),
     #[error("{version} is MariaDB, which is not supported as a source yet")]
@@ -84,12 +89,22 @@ impl SourceError {
         }
     }
 
+    /// The server does not know this statement; a missing privilege is another thing.
+    pub(crate) fn is_syntax(&self) -> bool {
+        matches!(self, Self::Server { code: server::SYNTAX, .. })
+    }
+
+    /// The account may not do this.
+    pub(crate) fn is_privilege(&self) -> bool {
+        self.code() == "SOURCE_PRIVILEGE_MISSING"
+    }
+
     /// Stable name of the error.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Unreachable { .. } | Self::ConnectTimeout { .. } => "SOURCE_UNREACHABLE",
             Self::Lost(_) | Self::Closed | Self::Ended => "SOURCE_CONNECTION_LOST",
-            Self::Silent(_) => "SOURCE_SILENT",
+            Self::Silent(_) | Self::QueryTimeout { .. } => "SOURCE_SILENT",
             Self::Server { code, .. } => match *code {
                 server::ACCESS_DENIED | server::ACCESS_DENIED_NO_PASSWORD => "SOURCE_ACCESS_DENIED",
                 server::DATABASE_ACCESS_DENIED | server::PRIVILEGE_MISSING => "SOURCE_PRIVILEGE_MISSING",
@@ -98,6 +113,7 @@ impl SourceError {
             },
             Self::Purged { .. } => "SOURCE_PURGED",
             Self::Duplicate { .. } => "SOURCE_DUPLICATE",
+            Self::NoBinlog => "SOURCE_NO_BINLOG",
             Self::Protocol(_) => "SOURCE_PROTOCOL",
             Self::MariaDb { .. } | Self::TooOld { .. } => "SOURCE_VERSION",
             Self::Authentication { .. } | Self::ServerKey(_) => "SOURCE_AUTHENTICATION",
@@ -111,6 +127,7 @@ impl SourceError {
         match self {
             Self::Unreachable { .. }
             | Self::ConnectTimeout { .. }
+            | Self::QueryTimeout { .. }
             | Self::Lost(_)
             | Self::Closed
             | Self::Silent(_)
@@ -121,6 +138,7 @@ impl SourceError {
             Self::Server { .. }
             | Self::Purged { .. }
             | Self::Duplicate { .. }
+            | Self::NoBinlog
             | Self::Protocol(_)
             | Self::MariaDb { .. }
             | Self::TooOld { .. }

@@ -1,0 +1,65 @@
+//! Whether a server can be followed, before anything is moved: every finding has a stable code, and the SQL that mends it.
+//!
+//! FAIL means that changes would be lost, wrong or refused; WARN that they could be, or that a figure will be off. A check that cannot be
+//! made is a finding of its own, never an OK.
+
+mod checks;
+mod facts;
+
+use std::fmt;
+
+use mysync_change::position::SourcePosition;
+
+use self::facts::Facts;
+use crate::connection::{Connection, ConnectionSettings, SourceError};
+
+/// How bad a finding is, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    Ok,
+    Warn,
+    Fail,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Ok => "OK",
+            Self::Warn => "WARN",
+            Self::Fail => "FAIL",
+        })
+    }
+}
+
+/// One line of the diagnosis.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    pub level: Level,
+    /// Stable name, documented with cause and cure.
+    pub code: &'static str,
+    /// What was found.
+    pub message: String,
+    /// What mends it: SQL, or a setting.
+    pub cure: Option<String>,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<4} {}: {}", self.level, self.code, self.message)?;
+        match &self.cure {
+            Some(cure) => write!(f, "\n     {cure}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Logs in and looks at everything. `from` is where the stream would go on. An error means that the server could not be reached or did not
+/// let us in: a finding to show as well.
+pub async fn diagnose(
+    settings: &ConnectionSettings,
+    from: Option<&SourcePosition>,
+) -> Result<Vec<Finding>, SourceError> {
+    let mut connection = Connection::connect(settings).await?;
+    let facts = Facts::read(&mut connection, from).await?;
+    Ok(checks::judge(&facts, settings, from))
+}
