@@ -14,7 +14,8 @@ mod read;
 
 pub use cursor::Cursor;
 pub use error::{At, EventError};
-pub use format::{Checksum, FormatDescription, Heartbeat, Rotate};
+use format::FormatDescription;
+pub use format::{Checksum, Heartbeat, Rotate};
 pub use gtid::{Gtid, GtidTag, decode_gtid_set, encode_gtid_set};
 pub use kind::EventKind;
 pub use query::Query;

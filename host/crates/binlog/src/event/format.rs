@@ -9,18 +9,16 @@ pub enum Checksum {
 
 /// How the events of a file are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FormatDescription<'a> {
-    /// Version of the server that wrote the file.
-    pub server: &'a [u8],
+pub(super) struct FormatDescription {
     pub checksum: Checksum,
 }
 
-impl<'a> FormatDescription<'a> {
+impl FormatDescription {
     /// Parses an event whose checksum is still behind its body.
-    pub(super) fn parse(event: &Event<'a>) -> Result<Self, EventError> {
+    pub(super) fn parse(event: &Event<'_>) -> Result<Self, EventError> {
         let mut body = Bytes(event.body);
         let fixed = (|| Some((body.u16()?, body.take(50)?, body.u32()?, body.u8()?)))();
-        let Some((version, server, _created, header_bytes)) = fixed else {
+        let Some((version, _server, _created, header_bytes)) = fixed else {
             return Err(event.malformed("format description"));
         };
         let refuse = |why| EventError::Unsupported { at: event.header.at(), why };
@@ -41,8 +39,7 @@ impl<'a> FormatDescription<'a> {
             1 => Checksum::Crc32,
             _ => return Err(refuse("its checksum algorithm is not CRC32")),
         };
-        let text = server.iter().position(|b| *b == 0).map_or(server, |end| &server[..end]);
-        Ok(Self { server: text, checksum })
+        Ok(Self { checksum })
     }
 }
 

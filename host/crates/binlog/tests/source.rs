@@ -1,0 +1,10 @@
+//! The source's own parts: events, payloads, logging in; and real servers, where there are any.
+
+#[path = "source/bytes.rs"]
+mod bytes;
+#[path = "source/events.rs"]
+mod events;
+#[path = "source/login.rs"]
+mod login;
+#[path = "source/payloads.rs"]
+mod payloads;
