@@ -84,7 +84,7 @@ impl Settings {
         }
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (login, address) = match authority.rsplit_once('@') {
-            Some((login, address)) => (Some(Login::parse(login)?), address),
+            Some((login, address)) => (Login::parse(login)?, address),
             None => (None, authority),
         };
         let (host, port) = split_port(address)?;
@@ -131,10 +131,13 @@ fn split_port(address: &str) -> Result<(String, u16), SettingsError> {
 }
 
 impl Login {
-    fn parse(text: &str) -> Result<Self, SettingsError> {
-        let (user, password) = text.split_once(':').ok_or(SettingsError::Url("has a user without a password"))?;
-        let user = if user.is_empty() { "default".to_owned() } else { decode(user)? };
-        Ok(Self { user, password: decode(password)? })
+    fn parse(text: &str) -> Result<Option<Self>, SettingsError> {
+        match text.split_once(':').unwrap_or((text, "")) {
+            ("", "") => Ok(None),
+            (_, "") => Err(SettingsError::Url("has a user without a password")),
+            ("", password) => Ok(Some(Self { user: "default".to_owned(), password: decode(password)? })),
+            (user, password) => Ok(Some(Self { user: decode(user)?, password: decode(password)? })),
+        }
     }
 }
 
@@ -246,6 +249,7 @@ mod tests {
         assert_eq!((login.user.as_str(), login.password.as_str()), ("app", "p@ss:w/rd"));
         assert_eq!(full.to_string(), "[::1]:7000");
         assert_eq!(settings("redis://:secret@h").login.unwrap().user, "default");
+        assert!(settings("redis://:@h").login.is_none());
     }
 
     #[test]

@@ -191,3 +191,75 @@ impl Flight for Transaction<'_> {
         self.refused.take()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn batch(commands: usize) -> RedisCommands {
+        let mut batch = RedisCommands::default();
+        for row in 0..commands {
+            batch.rows.push(row as u32);
+            batch.arguments.push(2);
+            [b"DEL", b"key"].iter().for_each(|argument| batch.values.push(*argument));
+        }
+        batch
+    }
+
+    fn reply() -> impl Strategy<Value = Reply<'static>> {
+        prop_oneof![
+            Just(Reply::Simple(b"OK")),
+            Just(Reply::Simple(b"QUEUED")),
+            Just(Reply::Error(b"ERR no")),
+            Just(Reply::Integer(1)),
+            Just(Reply::Bulk(None)),
+            Just(Reply::Bulk(Some(b"fence"))),
+            Just(Reply::Array(None)),
+            (0..5usize).prop_map(|count| Reply::Array(Some(count))),
+        ]
+    }
+
+    /// What a server answers when all is well.
+    fn good(commands: usize) -> Vec<Reply<'static>> {
+        let mut replies = vec![Reply::Simple(b"OK")];
+        replies.extend(vec![Reply::Simple(b"QUEUED"); commands + 1]);
+        replies.push(Reply::Array(Some(commands + 1)));
+        replies.extend(vec![Reply::Integer(1); commands]);
+        replies.extend([Reply::Simple(b"OK"), Reply::Simple(b"OK"), Reply::Bulk(Some(b"fence"))]);
+        replies
+    }
+
+    proptest! {
+        #[test]
+        fn only_good_replies_to_everything_mean_applied(
+            commands in 0..4usize,
+            changes in vec((any::<proptest::sample::Index>(), reply()), 0..3),
+        ) {
+            let mut replies = good(commands);
+            changes.into_iter().for_each(|(at, reply)| *at.get_mut(&mut replies) = reply);
+            let batch = batch(commands);
+            let mut transaction = Transaction::new(&batch, b"fence", b"text");
+            let mut taken = 0;
+            let ended = loop {
+                let Some(reply) = replies.get(taken) else { break Ok(false) };
+                taken += 1;
+                match transaction.receive(*reply) {
+                    Ok(false) => {}
+                    ended => break ended,
+                }
+            };
+            let error = replies.iter().any(|reply| matches!(reply, Reply::Error(_)));
+            if let (Ok(true), Ok((Outcome::Applied, armed))) = (ended, transaction.end()) {
+                prop_assert!(!error);
+                prop_assert_eq!(taken, good(commands).len());
+                prop_assert!(matches!(replies[commands + 2], Reply::Array(Some(count)) if count == commands + 1));
+                prop_assert_eq!(armed, match replies[taken - 1] { Reply::Bulk(text) => text.map(<[u8]>::to_vec), _ => None });
+            } else {
+                prop_assert_ne!(replies, good(commands));
+            }
+        }
+    }
+}

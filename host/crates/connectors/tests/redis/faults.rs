@@ -122,7 +122,7 @@ async fn a_restart_that_loses_everything_shows_no_fence() {
 }
 
 fn until_loaded(server: &Server) {
-    until("the server has loaded its files", || server.ask::<String>("INFO persistence").contains("loading:0"));
+    until("the server has loaded its files", || server.ask::<String>("INFO persistence").contains("\nloading:0"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -196,4 +196,58 @@ async fn an_apply_that_is_given_up_leaves_no_connection_behind() {
     proxy.swallow_answers(false);
     assert_failure(writer.apply(&batch, &fence("a", 0, 1)).await, Transient, "REDIS_CLOSED");
     assert_eq!(writer.open().await, Ok(Some(fence("a", 0, 1))));
+}
+
+/// A command that must not be repeated shows both a loss and a doubling: here the fence alone decides what is sent again.
+#[tokio::test(flavor = "multi_thread")]
+async fn random_cuts_and_kills_neither_lose_nor_double_a_batch() {
+    let seed = std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
+    println!("seed {seed}");
+    let mut server = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let proxy = Proxy::start(server.port).await;
+    proxy.cut_at_random(seed);
+    let mut impatient = settings(&proxy.url());
+    impatient.answer_timeout = Duration::from_millis(500);
+    let mut writer = Redis::new(impatient.into(), "shop", "users", 0);
+    let (mut done, mut sum, mut failures) = (0, 0, 0);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        assert!(Instant::now() < deadline, "came to {done}");
+        let began = match writer.open().await {
+            Ok(fence) => fence.map_or(0, |fence| fence.began.seq),
+            Err(failure) => {
+                assert_eq!(failure.kind, Transient, "{failure}");
+                failures += 1;
+                continue;
+            }
+        };
+        assert!(began == done || began == done + 1, "the fence says {began} after {done}");
+        if began > done {
+            (done, sum) = (began, sum + began % 50 * began);
+        }
+        if done >= 400 {
+            break;
+        }
+        while done < 400 {
+            let next = done + 1;
+            let batch = commands(&vec![format!("INCRBY sum {next}").as_str(); next as usize % 50]);
+            let attempt = fence("a", done, next);
+            let (applied, ()) = tokio::join!(writer.apply(&batch, &attempt), async {
+                if next % 100 == 0 && failures % 2 == 0 {
+                    tokio::task::block_in_place(|| server.restart());
+                }
+            });
+            match applied {
+                Ok(()) => (done, sum) = (next, sum + next % 50 * next),
+                Err(failure) => {
+                    assert_eq!(failure.kind, Transient, "{failure}");
+                    failures += 1;
+                    break;
+                }
+            }
+        }
+    }
+    until_loaded(&server);
+    assert_eq!(server.ask::<u64>("GET sum"), sum, "after {failures} failures");
+    assert!(failures > 20, "only {failures} failures");
 }

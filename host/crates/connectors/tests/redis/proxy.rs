@@ -1,6 +1,6 @@
-//! What lies between: holds back requests, swallows answers.
+//! What lies between: holds back requests, swallows answers, cuts at random.
 
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ struct State {
     hold: AtomicBool,
     /// Answers end here instead of going on to the client.
     swallow: AtomicBool,
+    /// Connections are cut after a random number of bytes, by this seed; 0: they are not.
+    cuts: AtomicU64,
     answers: Mutex<Vec<u8>>,
 }
 
@@ -48,9 +50,27 @@ impl Proxy {
         self.state.swallow.store(swallow, SeqCst);
     }
 
+    /// From now on connections are cut after a random number of bytes.
+    pub fn cut_at_random(&self, seed: u64) {
+        self.state.cuts.store(seed | 1, SeqCst);
+    }
+
     /// Everything the server has answered.
     pub fn answers(&self) -> String {
         String::from_utf8_lossy(&self.state.answers.lock().unwrap()).into_owned()
+    }
+}
+
+impl State {
+    /// How many bytes pass one way before the connection is cut.
+    fn budget(&self) -> usize {
+        let step = |mut x: u64| {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^ x << 17
+        };
+        let random = self.cuts.fetch_update(SeqCst, SeqCst, |x| (x != 0).then(|| step(x))).unwrap_or(0);
+        if random == 0 { usize::MAX } else { (random % 8000) as usize }
     }
 }
 
@@ -59,14 +79,17 @@ async fn between(client: TcpStream, to: u16, state: Arc<State>) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     let requests = state.clone();
-    tokio::spawn(async move {
+    let (mut request_budget, mut answer_budget) = (state.budget(), state.budget());
+    let forth = tokio::spawn(async move {
         let mut bytes = vec![0; 64 << 10];
         // A client that has gone does not take back what it sent.
         while let Ok(size @ 1..) = from_client.read(&mut bytes).await {
             while requests.hold.load(SeqCst) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            if to_server.write_all(&bytes[..size]).await.is_err() {
+            let passed = size.min(request_budget);
+            request_budget -= passed;
+            if to_server.write_all(&bytes[..passed]).await.is_err() || passed < size {
                 return;
             }
         }
@@ -75,7 +98,13 @@ async fn between(client: TcpStream, to: u16, state: Arc<State>) {
     while let Ok(size @ 1..) = from_server.read(&mut bytes).await {
         state.answers.lock().unwrap().extend_from_slice(&bytes[..size]);
         if !state.swallow.load(SeqCst) {
-            _ = to_client.write_all(&bytes[..size]).await;
+            let passed = size.min(answer_budget);
+            answer_budget -= passed;
+            _ = to_client.write_all(&bytes[..passed]).await;
+            if passed < size {
+                forth.abort();
+                return;
+            }
         }
     }
 }
