@@ -26,6 +26,9 @@ pub const HEADER_BYTES: usize = 19;
 /// Bytes of the CRC32 behind an event.
 pub const CHECKSUM_BYTES: usize = 4;
 
+/// Where the type is in a header.
+const TYPE_AT: usize = 4;
+
 /// The server made this event up for the connection; it is in no file.
 const FLAG_ARTIFICIAL: u16 = 0x20;
 /// A reader that does not know the type may leave the event out.
@@ -46,6 +49,7 @@ pub struct Header {
 }
 
 impl Header {
+    #[inline(always)]
     fn parse(bytes: &[u8; HEADER_BYTES]) -> Self {
         let [t0, t1, t2, t3, kind, i0, i1, i2, i3, s0, s1, s2, s3, e0, e1, e2, e3, f0, f1] = *bytes;
         Self {
@@ -76,6 +80,7 @@ pub struct Event<'a> {
 
 impl<'a> Event<'a> {
     /// Cuts `bytes`, which hold exactly one event, with no checksum behind it.
+    #[inline]
     pub(crate) fn cut(bytes: &'a [u8]) -> Result<Self, EventError> {
         let (header, body) = bytes.split_first_chunk().ok_or(EventError::Truncated { bytes: bytes.len() })?;
         let header = Header::parse(header);
@@ -84,7 +89,9 @@ impl<'a> Event<'a> {
         }
         let event = Self { header, body };
         match header.kind {
-            EventKind::Unknown(_) if header.flags & FLAG_IGNORABLE == 0 => Err(EventError::Unknown(header.at())),
+            EventKind::Unknown if header.flags & FLAG_IGNORABLE == 0 => {
+                Err(EventError::Unknown { byte: bytes[TYPE_AT], end: header.end })
+            }
             EventKind::Incident => Err(event.incident()),
             kind => match kind.refusal() {
                 Some(why) => Err(EventError::Unsupported { at: header.at(), why }),

@@ -8,3 +8,5 @@ mod events;
 mod login;
 #[path = "source/payloads.rs"]
 mod payloads;
+#[path = "source/servers.rs"]
+mod servers;

@@ -142,3 +142,43 @@ impl PacketBuffer {
         Ok(u32::from_le_bytes([a, b, c, 0]) as usize)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn feed(buffer: &mut PacketBuffer, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let room = buffer.room();
+            let came = room.len().min(bytes.len());
+            room[..came].copy_from_slice(&bytes[..came]);
+            buffer.came(came);
+            bytes = &bytes[came..];
+        }
+    }
+
+    #[test]
+    fn a_named_length_is_not_memory_and_a_large_packet_gives_its_memory_back() {
+        let mut buffer = PacketBuffer::new(1 << 30);
+        feed(&mut buffer, &[0xfe, 0xff, 0xff, 0]);
+        assert!(buffer.next_packet().unwrap().is_none());
+        assert_eq!(buffer.room().len() + 4, READ_BYTES);
+        feed(&mut buffer, &vec![1; 0xff_fffe]);
+        assert_eq!(buffer.next_packet().unwrap().unwrap().len(), 0xff_fffe);
+        assert!(buffer.bytes.len() > KEPT_BYTES);
+        feed(&mut buffer, &[1, 0, 0, 1, 9]);
+        assert_eq!(buffer.next_packet().unwrap(), Some(&[9][..]));
+        buffer.room();
+        assert!(buffer.bytes.len() <= KEPT_BYTES, "{}", buffer.bytes.len());
+    }
+
+    #[test]
+    fn parts_beyond_the_limit_are_refused_before_they_come() {
+        let mut buffer = PacketBuffer::new(17 << 20);
+        feed(&mut buffer, &[0xff, 0xff, 0xff, 0]);
+        feed(&mut buffer, &vec![1; 0xff_ffff]);
+        assert!(buffer.next_packet().unwrap().is_none());
+        feed(&mut buffer, &[0xff, 0xff, 0xff, 1]);
+        assert_eq!(buffer.next_packet().unwrap_err().code(), "BINLOG_EVENT_TOO_LARGE");
+    }
+}

@@ -29,8 +29,10 @@ pub enum EventError {
     Checksum { at: At, named: u32, computed: u32 },
     #[error("{at} is malformed: it has no valid {what}")]
     Malformed { at: At, what: &'static str },
-    #[error("{0} has a type that is not supported and may not be left out; is this server newer than MySync?")]
-    Unknown(At),
+    #[error(
+        "an event that ends at {end} has type {byte}, which is not known and may not be left out; is this server newer than MySync?"
+    )]
+    Unknown { byte: u8, end: u32 },
     #[error("{at} is not supported: {why}")]
     Unsupported { at: At, why: &'static str },
     #[error(
@@ -55,7 +57,7 @@ impl EventError {
         match self {
             Self::Truncated { .. } | Self::Size { .. } | Self::Malformed { .. } => "BINLOG_MALFORMED",
             Self::Checksum { .. } => "BINLOG_CHECKSUM",
-            Self::Unknown(_) | Self::Unsupported { .. } => "BINLOG_UNSUPPORTED",
+            Self::Unknown { .. } | Self::Unsupported { .. } => "BINLOG_UNSUPPORTED",
             Self::Incident { .. } => "BINLOG_INCIDENT",
             Self::SemiSync => "BINLOG_SEMI_SYNC",
             Self::Decompress { .. } | Self::Decompressor(_) => "BINLOG_DECOMPRESS",

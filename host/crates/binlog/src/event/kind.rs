@@ -4,10 +4,11 @@ macro_rules! kinds {
     ($($name:ident = $byte:literal $text:literal,)*) => {
         /// An event's type.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(u8)]
         pub enum EventKind {
-            $($name,)*
-            /// A type that is not known, by its number.
-            Unknown(u8),
+            /// A type that is not known.
+            Unknown = 0,
+            $($name = $byte,)*
         }
 
         impl EventKind {
@@ -15,17 +16,17 @@ macro_rules! kinds {
             pub fn from_byte(byte: u8) -> Self {
                 match byte {
                     $($byte => Self::$name,)*
-                    _ => Self::Unknown(byte),
+                    _ => Self::Unknown,
                 }
             }
         }
 
         impl fmt::Display for EventKind {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                match self {
-                    $(Self::$name => f.write_str($text),)*
-                    Self::Unknown(byte) => write!(f, "event of type {byte}"),
-                }
+                f.write_str(match self {
+                    Self::Unknown => "event of unknown type",
+                    $(Self::$name => $text,)*
+                })
             }
         }
     };

@@ -51,7 +51,7 @@ impl Facts {
 }
 
 fn log_bin(facts: &Facts) -> Finding {
-    const CODE: &str = "SOURCE_NO_BINLOG";
+    const CODE: &str = "SOURCE_LOG_BIN";
     match facts.variable("log_bin") {
         Some("ON") => ok(CODE, "log_bin is on"),
         _ => fail(
@@ -120,7 +120,7 @@ fn row_value_options(facts: &Facts) -> Finding {
 }
 
 fn privileges(facts: &Facts, settings: &ConnectionSettings) -> Vec<Finding> {
-    const CODE: &str = "SOURCE_PRIVILEGE_MISSING";
+    const CODE: &str = "SOURCE_PRIVILEGES";
     let user = &settings.user;
     let missing = |privilege: &str| {
         fail(CODE, format!("user '{user}' lacks {privilege}"), format!("GRANT {privilege} ON *.* TO '{user}'@'…';"))
@@ -147,7 +147,7 @@ fn privileges(facts: &Facts, settings: &ConnectionSettings) -> Vec<Finding> {
 }
 
 fn server_id(facts: &Facts, settings: &ConnectionSettings) -> Vec<Finding> {
-    const CODE: &str = "SOURCE_DUPLICATE";
+    const CODE: &str = "SOURCE_SERVER_ID";
     let ours = settings.server_id.to_string();
     let cure = "set another source.server_id";
     if facts.variable("server_id") == Some(&ours) {
@@ -186,7 +186,9 @@ fn gtids(facts: &Facts) -> Finding {
 }
 
 fn position(facts: &Facts, from: Option<&SourcePosition>) -> Finding {
-    const CODE: &str = "SOURCE_PURGED";
+    const CODE: &str = "SOURCE_POSITION";
+    /// What the stream itself would stop with.
+    const PURGED: &str = "SOURCE_PURGED";
     const CURE: &str = "rewind the source to a position the server has, and copy the tables again";
     let Some(from) = from else { return ok(CODE, "there is no position to go on from yet") };
     match (&from.gtids, facts.variable("gtid_mode")) {
@@ -194,7 +196,7 @@ fn position(facts: &Facts, from: Option<&SourcePosition>) -> Finding {
             let gone = facts.purged.minus(ours);
             let foreign = ours.minus(&facts.executed);
             if !gone.is_empty() {
-                fail(CODE, format!("the server has purged transactions that were not read: {gone}"), CURE)
+                fail(PURGED, format!("the server has purged transactions that were not read: {gone}"), CURE)
             } else if !foreign.is_empty() {
                 let message = format!("transactions were read that the server does not have: {foreign}");
                 fail(
@@ -214,9 +216,9 @@ fn position(facts: &Facts, from: Option<&SourcePosition>) -> Finding {
         (None, _) => match facts.files.get() {
             None => warn(CODE, "the binlog files cannot be listed", "grant REPLICATION CLIENT"),
             Some(files) => match files.iter().find(|file| file.file == from.file.file) {
-                None => fail(CODE, format!("the server no longer has {}", from.file.file), CURE),
+                None => fail(PURGED, format!("the server no longer has {}", from.file.file), CURE),
                 Some(file) if file.offset < from.file.offset => {
-                    fail(CODE, format!("{} ends at {}, before {}", file.file, file.offset, from.file.offset), CURE)
+                    fail(PURGED, format!("{} ends at {}, before {}", file.file, file.offset, from.file.offset), CURE)
                 }
                 Some(_) => ok(CODE, "the server still has everything that follows the position"),
             },

@@ -74,9 +74,9 @@ impl Played {
     }
 }
 
-async fn played<F: Future<Output = ()> + Send>(script: impl FnOnce(Played) -> F + Send + 'static) -> u16
+async fn played<F>(script: impl FnOnce(Played) -> F + Send + 'static) -> u16
 where
-    F: 'static,
+    F: Future<Output = ()> + Send + 'static,
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
