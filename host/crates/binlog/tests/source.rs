@@ -2,6 +2,8 @@
 
 #[path = "source/bytes.rs"]
 mod bytes;
+#[path = "source/certificates.rs"]
+mod certificates;
 #[path = "source/events.rs"]
 mod events;
 #[path = "source/login.rs"]

@@ -12,10 +12,10 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::bytes::{Random, event};
 
-const OK: &[u8] = &[0, 0, 0, 2, 0, 0, 0];
-const TLS_FLAG: u32 = 1 << 11;
+pub const OK: &[u8] = &[0, 0, 0, 2, 0, 0, 0];
+pub const TLS_FLAG: u32 = 1 << 11;
 
-fn settings(port: u16, mode: TlsMode) -> ConnectionSettings {
+pub fn settings(port: u16, mode: TlsMode) -> ConnectionSettings {
     ConnectionSettings {
         host: "127.0.0.1".into(),
         port,
@@ -30,7 +30,7 @@ fn settings(port: u16, mode: TlsMode) -> ConnectionSettings {
     }
 }
 
-fn greeting(version: &str, plugin: &str, flags: u32) -> Vec<u8> {
+pub fn greeting(version: &str, plugin: &str, flags: u32) -> Vec<u8> {
     let capabilities: u32 = 1 << 9 | 1 << 15 | 1 << 19 | flags;
     let [a, b, c, d] = capabilities.to_le_bytes();
     let mut packet = vec![10];
