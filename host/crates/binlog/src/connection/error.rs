@@ -45,6 +45,10 @@ pub enum SourceError {
     )]
     Purged { message: String },
     #[error(
+        "transactions were read that MySQL does not have ({message}): check that this is the right server; if it lost them, rewind and copy the tables again"
+    )]
+    Foreign { message: String },
+    #[error(
         "another connection with the same replica id or server_id took over ({message}): give each source its own server_id"
     )]
     Duplicate { message: String },
@@ -63,14 +67,16 @@ pub enum SourceError {
     #[error("the server's RSA public key is not usable ({0}): use TLS")]
     ServerKey(&'static str),
     #[error(
-        "TLS is required but MySQL at {address} does not offer it; set up certificates there, or set tls = \"disabled\" or \"preferred\""
+        "TLS is required but MySQL at {address} does not offer it; set up certificates there, or set source.tls.mode to \"preferred\""
     )]
     TlsNotOffered { address: String },
     #[error("TLS with MySQL at {address} failed: {source}")]
     TlsHandshake { address: String, source: io::Error },
     #[error("TLS settings: {0}")]
     TlsSettings(String),
-    #[error("offset {offset} of {file} is beyond 4 GiB, where MySQL cannot start without GTIDs")]
+    #[error(
+        "offset {offset} of {file} is beyond 4 GiB, where MySQL cannot start a stream without GTIDs: turn gtid_mode on"
+    )]
     OffsetTooLarge { file: String, offset: u64 },
     #[error(transparent)]
     Event(#[from] EventError),
@@ -80,9 +86,10 @@ impl SourceError {
     pub(super) fn from_server(code: u16, state: String, message: String) -> Self {
         let same_replica =
             ["same server_uuid", "same server_id", "same replica"].iter().any(|text| message.contains(text));
-        let gone = ["purged", "Could not find first log", "could not find next log", "GTIDs than the"];
+        let gone = ["purged", "Could not find first log", "could not find next log"];
         match code {
             server::READING_BINLOG if same_replica => Self::Duplicate { message },
+            server::READING_BINLOG if message.contains("more GTIDs than") => Self::Foreign { message },
             server::READING_BINLOG if gone.iter().any(|text| message.contains(text)) => Self::Purged { message },
             server::BINLOG_PURGED => Self::Purged { message },
             _ => Self::Server { code, state, message },
@@ -112,6 +119,7 @@ impl SourceError {
                 _ => "SOURCE_SERVER_ERROR",
             },
             Self::Purged { .. } => "SOURCE_PURGED",
+            Self::Foreign { .. } => "SOURCE_FOREIGN",
             Self::Duplicate { .. } => "SOURCE_DUPLICATE",
             Self::NoBinlog => "SOURCE_NO_BINLOG",
             Self::Protocol(_) => "SOURCE_PROTOCOL",
@@ -137,6 +145,7 @@ impl SourceError {
             Self::TlsHandshake { source, .. } if source.kind() != io::ErrorKind::InvalidData => Kind::Transient,
             Self::Server { .. }
             | Self::Purged { .. }
+            | Self::Foreign { .. }
             | Self::Duplicate { .. }
             | Self::NoBinlog
             | Self::Protocol(_)

@@ -160,7 +160,9 @@ fn server_id(facts: &Facts, settings: &ConnectionSettings) -> Vec<Finding> {
             let message = format!("a stream of this source is open, from {}", replica.host);
             findings.push(warn(CODE, message, "stop the other process, or it loses its stream when this one starts"));
         } else if replica.server_id == ours {
-            findings.push(fail(CODE, format!("server_id {ours} is taken by the replica at {}", replica.host), cure));
+            // Streams go by their uuids, so both run; only SHOW REPLICAS mixes them up.
+            let message = format!("server_id {ours} is also that of the replica at {}", replica.host);
+            findings.push(warn(CODE, message, cure));
         }
     }
     if findings.is_empty() {

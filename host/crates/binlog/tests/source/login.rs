@@ -115,6 +115,16 @@ async fn a_server_that_cannot_be_followed_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn a_full_server_is_waited_for_and_one_that_bars_us_is_not() {
+    for (error, kind) in
+        [("\x10\x04Too many connections", Kind::Transient), ("\x6a\x04Host is not allowed", Kind::Definite)]
+    {
+        let error = refusal(TlsMode::Disabled, [&[0xff], error.as_bytes()].concat(), vec![]).await;
+        assert_eq!((error.code(), error.kind()), ("SOURCE_SERVER_ERROR", kind), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_way_to_log_in_that_is_not_known_is_named() {
     let switch = [&[0xfe], &b"authentication_ldap_sasl\0data\0"[..]].concat();
     let error = refusal(TlsMode::Disabled, greeting("8.0.31", "caching_sha2_password", 0), vec![switch]).await;
