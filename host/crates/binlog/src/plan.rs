@@ -10,7 +10,7 @@ use crate::decode::step::{Convert, Width};
 use crate::table_map::TableMap;
 use compile::Uncompilable;
 
-pub use cache::{Plans, Selection};
+pub use cache::{Plans, Selection, Table};
 
 /// One column of a row on the wire.
 #[derive(Debug)]
@@ -78,6 +78,24 @@ impl Plan {
 
     pub(crate) fn steps(&self) -> &[Step] {
         &self.steps
+    }
+}
+
+/// How long the values of a table are that is not captured, so that its rows can be counted.
+#[derive(Debug)]
+pub struct RowWidths {
+    /// `None`: the table has a column of a type that is not known.
+    steps: Option<Vec<Width>>,
+}
+
+impl RowWidths {
+    pub(crate) fn of(map: &TableMap<'_>) -> Self {
+        let kinds = map.kinds().ok();
+        Self { steps: kinds.and_then(|kinds| kinds.iter().map(|kind| compile::width(kind).ok()).collect()) }
+    }
+
+    pub(crate) fn steps(&self) -> Option<&[Width]> {
+        self.steps.as_deref()
     }
 }
 

@@ -133,6 +133,13 @@ impl<'a> TableMap<'a> {
         Ok(columns)
     }
 
+    /// The columns' types alone: all there is to know without `binlog_row_metadata=FULL`.
+    pub fn kinds(&self) -> Result<Vec<ColumnKind<'a>>, DecodeError> {
+        let mut described = Described::new(self.type_metadata, &self.metadata);
+        let kinds = self.types.iter().map(|code| described.next(*code));
+        kinds.collect::<Result<_, _>>().map_err(|_| damaged("it describes a column that is not known"))
+    }
+
     /// Places of the primary key's columns in the table, in key order, each with its prefix length (0: all of the column).
     pub fn primary_key(&self) -> Result<Vec<(usize, u64)>, DecodeError> {
         let mut key = Vec::new();

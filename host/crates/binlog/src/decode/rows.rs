@@ -3,9 +3,9 @@
 use mysync_change::image::{HAS_ABSENT, bitmap_len};
 
 use super::error::DecodeError;
-use super::step::BadValue;
+use super::step::{BadValue, Width};
 use crate::event::{Bytes, EventKind};
-use crate::plan::{Plan, Step};
+use crate::plan::{Plan, RowWidths, Step};
 
 /// What a rows event did to its rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +97,31 @@ impl<'a> RowsEvent<'a> {
         }
         let second = Present::new(self.second, mapped);
         Ok(Rows { plan, change: self.change, first, second, wire: Bytes(self.rows) })
+    }
+}
+
+impl RowsEvent<'_> {
+    /// How many rows there are, of a table that is not captured. Rows that cannot be told apart count as one.
+    pub fn count(&self, widths: &RowWidths) -> u64 {
+        let Some(steps) = widths.steps().filter(|steps| steps.len() == self.columns) else { return 1 };
+        let images = if self.change == Change::Update {
+            [Some(self.first), Some(self.second)]
+        } else {
+            [Some(self.first), None]
+        };
+        let images = images.map(|bitmap| bitmap.map(|bitmap| Present::new(bitmap, steps.len())));
+        let (mut wire, mut rows) = (Bytes(self.rows), 0);
+        while !wire.is_empty() {
+            let left = wire.0.len();
+            let row =
+                images.iter().flatten().try_for_each(|present| skip_values(steps.iter().copied(), present, &mut wire));
+            let taken = left - wire.0.len();
+            if row.is_none() || taken == 0 {
+                return 1;
+            }
+            rows += 1;
+        }
+        rows
     }
 }
 
@@ -235,11 +260,15 @@ fn append_image(
 }
 
 fn skip_image(plan: &Plan, present: &Present<'_>, wire: &mut Bytes<'_>) -> Option<()> {
+    skip_values(plan.steps().iter().map(|step| step.width), present, wire)
+}
+
+fn skip_values(widths: impl Iterator<Item = Width>, present: &Present<'_>, wire: &mut Bytes<'_>) -> Option<()> {
     let nulls = wire.take(bitmap_len(present.columns))?;
-    let steps = plan.steps().iter().enumerate().filter(|(at, _)| present.all || bit(present.bitmap, *at));
-    for (at_wire, (_, step)) in steps.enumerate() {
+    let widths = widths.enumerate().filter(|(at, _)| present.all || bit(present.bitmap, *at));
+    for (at_wire, (_, width)) in widths.enumerate() {
         if !bit(nulls, at_wire) {
-            step.width.take(wire)?;
+            width.take(wire)?;
         }
     }
     Some(())

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::Plan;
+use super::{Plan, RowWidths};
 use crate::decode::DecodeError;
 use crate::table_map::{self, TableMap};
 
@@ -17,6 +17,14 @@ const MAX_TABLES: usize = 1024;
 pub trait Selection {
     fn table(&self, database: &str, table: &str) -> bool;
     fn column(&self, database: &str, table: &str, column: &str) -> bool;
+}
+
+/// What is known of a table that rows name.
+#[derive(Debug)]
+pub enum Table {
+    Captured(Arc<Plan>),
+    /// Not captured: its rows are only counted.
+    Other(RowWidths),
 }
 
 /// See the module.
@@ -34,8 +42,7 @@ pub struct Plans {
 struct Known {
     table_id: u64,
     body: Box<[u8]>,
-    /// `None`: the table is not captured.
-    plan: Option<Arc<Plan>>,
+    table: Table,
     /// The transaction that mapped it last.
     transaction: u64,
 }
@@ -50,9 +57,9 @@ impl Plans {
         }
     }
 
-    /// Takes the body of a TABLE_MAP event. `None`: its table is not captured.
+    /// Takes the body of a TABLE_MAP event.
     #[inline]
-    pub fn map(&mut self, body: &[u8], selection: &impl Selection) -> Result<Option<&Arc<Plan>>, DecodeError> {
+    pub fn map(&mut self, body: &[u8], selection: &impl Selection) -> Result<(), DecodeError> {
         let id = table_map::table_id(body);
         let known =
             id.and_then(|id| self.place(id)).filter(|at| self.tables.get(*at).is_some_and(|t| *t.body == *body));
@@ -61,19 +68,18 @@ impl Plans {
             None => self.compile(body, selection)?,
         };
         self.last = at;
-        let transaction = self.transaction;
-        Ok(self.tables.get_mut(at).and_then(|known| {
-            known.transaction = transaction;
-            known.plan.as_ref()
-        }))
+        if let Some(known) = self.tables.get_mut(at) {
+            known.transaction = self.transaction;
+        }
+        Ok(())
     }
 
-    /// The plan for rows that name table `id`. `None`: the table is not captured.
+    /// The table that rows name by `id`.
     #[inline]
-    pub fn get(&self, id: u64) -> Result<Option<&Arc<Plan>>, DecodeError> {
+    pub fn get(&self, id: u64) -> Result<&Table, DecodeError> {
         let known = self.place(id).and_then(|at| self.tables.get(at));
         match known {
-            Some(known) if known.transaction == self.transaction => Ok(known.plan.as_ref()),
+            Some(known) if known.transaction == self.transaction => Ok(&known.table),
             _ => Err(DecodeError::UnknownTable { table_id: id }),
         }
     }
@@ -89,14 +95,14 @@ impl Plans {
     #[cold]
     fn compile(&mut self, body: &[u8], selection: &impl Selection) -> Result<usize, DecodeError> {
         let (database, table) = table_map::names(body)?;
-        let plan = if selection.table(database, table) {
+        let table = if selection.table(database, table) {
             let map = TableMap::parse(body)?;
-            Some(Arc::new(Plan::compile(&map, |column| selection.column(database, table, column))?))
+            Table::Captured(Arc::new(Plan::compile(&map, |column| selection.column(database, table, column))?))
         } else {
-            None
+            Table::Other(RowWidths::of(&TableMap::parse(body)?))
         };
         let table_id = table_map::table_id(body).unwrap_or_default();
-        let known = Known { table_id, body: body.into(), plan, transaction: self.transaction };
+        let known = Known { table_id, body: body.into(), table, transaction: self.transaction };
         let at = self.by_id.get(&table_id).copied().unwrap_or(self.tables.len());
         match self.tables.get_mut(at) {
             Some(place) => *place = known,

@@ -1,0 +1,221 @@
+//! MySQL's binlog as the source of capture.
+//!
+//! **Promise.** From an opened position on every row of the captured tables comes once, in commit order, with the position that covers it.
+//! **Resuming.** `open` goes on behind a checkpoint: by GTIDs where the server has them on, otherwise by file and offset on the same server.
+//! Inside a transaction it goes on behind the rows that are stored. After any error the stream is gone; open it again.
+//! **Errors.** Each opening looks at the server first; what would lose changes is refused with the SQL that mends it. What the connection
+//! suffers passes; what cannot be decoded does not.
+
+mod error;
+mod events;
+mod rows;
+mod selection;
+mod statement;
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use mysync_change::block::BlockBuilder;
+use mysync_change::position::{Checkpoint, FilePosition, GtidSet, SourcePosition};
+use mysync_pipeline::failure::Failure;
+use mysync_pipeline::ports::Source;
+use tracing::{error, info, warn};
+
+use crate::connection::{Connection, ConnectionSettings, Dump, DumpFrom, SourceError};
+use crate::preflight::{self, Finding, Level};
+use crate::server;
+
+pub use error::StreamError;
+pub use events::{BLOCK_BYTES, EventReader, Step};
+pub use selection::Selected;
+
+/// A position that moves without rows is worth storing this often.
+const BARE_CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+
+/// Where to begin when there is no checkpoint.
+#[derive(Debug, Clone)]
+pub enum StartAt {
+    Now,
+    File(FilePosition),
+    /// Behind these transactions.
+    Gtids(GtidSet),
+}
+
+/// Which server, what of it, from where on.
+#[derive(Debug, Clone)]
+pub struct MysqlSettings {
+    pub connection: ConnectionSettings,
+    pub selected: Selected,
+    pub start: StartAt,
+    /// Partitions of the log.
+    pub partitions: usize,
+}
+
+/// One server's binlog.
+pub struct Mysql {
+    settings: MysqlSettings,
+    stream: Option<Stream>,
+    /// What the server was last found to be like: told again only when it changes.
+    told: Vec<Finding>,
+}
+
+struct Stream {
+    dump: Dump,
+    reader: EventReader,
+    /// When a checkpoint was last handed out.
+    answered: Instant,
+}
+
+impl Mysql {
+    pub fn new(settings: MysqlSettings) -> Self {
+        Self { settings, stream: None, told: Vec::new() }
+    }
+
+    async fn start(&mut self, from: Option<&Checkpoint>) -> Result<Checkpoint, StreamError> {
+        self.stream = None;
+        let connection = &self.settings.connection;
+        self.told = tell(preflight::diagnose(connection, from.map(|from| &from.position)).await?, &self.told)?;
+        let mut session = Connection::connect(connection).await?;
+        let server = server::uuid(&mut session).await?;
+        let has_gtids = server::has_gtids(&mut session).await?;
+        let from = match from {
+            Some(from) => same_source(from, &server, has_gtids)?,
+            None => self.beginning(&mut session, server).await?,
+        };
+        let (selected, partitions) = (self.settings.selected.clone(), self.settings.partitions);
+        let reader = EventReader::new(selected, partitions, connection.event_bytes_max, &from, has_gtids)
+            .map_err(|error| StreamError::Connection(SourceError::Event(error)))?;
+        let begin = match &from.position.gtids {
+            Some(gtids) if has_gtids => DumpFrom::Gtids(gtids),
+            _ => DumpFrom::File(&from.position.file),
+        };
+        let dump = session.dump(begin).await?;
+        info!(position = %from.position, "the binlog is being read");
+        self.stream = Some(Stream { dump, reader, answered: Instant::now() });
+        Ok(from)
+    }
+
+    async fn beginning(&self, session: &mut Connection, server: String) -> Result<Checkpoint, StreamError> {
+        /// Where the first event of a file stands.
+        const FIRST: u64 = 4;
+        let position = match &self.settings.start {
+            StartAt::Now => server::position(session).await?,
+            StartAt::File(file) => SourcePosition { gtids: None, file: file.clone() },
+            // The server finds the file.
+            StartAt::Gtids(gtids) => {
+                SourcePosition { gtids: Some(gtids.clone()), file: FilePosition { file: "".into(), offset: FIRST } }
+            }
+        };
+        Ok(Checkpoint { position, rows_of_next: 0, server })
+    }
+}
+
+/// A checkpoint, if it means something on this server.
+fn same_source(from: &Checkpoint, server: &str, has_gtids: bool) -> Result<Checkpoint, StreamError> {
+    if from.server == server {
+        return Ok(from.clone());
+    }
+    let (ours, theirs) = (from.server.clone(), server.to_owned());
+    if from.position.gtids.is_none() || !has_gtids {
+        return Err(StreamError::ServerChanged { ours, theirs });
+    }
+    if from.rows_of_next > 0 {
+        return Err(StreamError::HalfTransaction { rows: from.rows_of_next, ours, theirs });
+    }
+    warn!(ours, theirs, "another server is being read from here on");
+    Ok(Checkpoint { server: theirs, ..from.clone() })
+}
+
+/// Says what was found, unless it is what was said before, and refuses a server that does not fit.
+fn tell(findings: Vec<Finding>, told: &[Finding]) -> Result<Vec<Finding>, StreamError> {
+    if findings.iter().map(|finding| (finding.level, finding.code)).ne(told.iter().map(|f| (f.level, f.code))) {
+        for finding in &findings {
+            match finding.level {
+                Level::Ok => info!("{finding}"),
+                Level::Warn => warn!("{finding}"),
+                Level::Fail => error!("{finding}"),
+            }
+        }
+    }
+    let unfit: Vec<Finding> = findings.iter().filter(|finding| finding.level == Level::Fail).cloned().collect();
+    if unfit.is_empty() { Ok(findings) } else { Err(StreamError::Unfit { findings: unfit }) }
+}
+
+impl Source for Mysql {
+    async fn open(&mut self, from: Option<&Checkpoint>) -> Result<Checkpoint, Failure> {
+        Ok(self.start(from).await?)
+    }
+
+    async fn fill(&mut self, block: &mut BlockBuilder) -> Result<Checkpoint, Failure> {
+        let filled = match &mut self.stream {
+            Some(stream) => stream.fill(block).await,
+            None => Err(StreamError::NotOpen),
+        };
+        if filled.is_err() {
+            self.stream = None;
+        }
+        Ok(filled?)
+    }
+}
+
+impl Stream {
+    async fn fill(&mut self, block: &mut BlockBuilder) -> Result<Checkpoint, StreamError> {
+        loop {
+            let step = self.drain(block)?;
+            if step == Step::Full || (block.len() >= BLOCK_BYTES && !self.reader.is_inside()) {
+                return Ok(self.answer());
+            }
+            // What has come is used up. A transaction comes as a whole, so inside of one the rest is on its way.
+            if !self.reader.is_inside() {
+                if !block.is_empty() {
+                    if self.more_at_once().await? {
+                        continue;
+                    }
+                    return Ok(self.answer());
+                }
+                if step == Step::Alive || self.answered.elapsed() >= BARE_CHECKPOINT_EVERY {
+                    return Ok(self.answer());
+                }
+            }
+            self.dump.fill().await?;
+        }
+    }
+
+    /// Takes the events that are at hand, until the block is full.
+    fn drain(&mut self, block: &mut BlockBuilder) -> Result<Step, StreamError> {
+        let mut last = Step::Taken;
+        while self.reader.is_full() {
+            if self.reader.go_on(block)? == Step::Full {
+                return Ok(Step::Full);
+            }
+        }
+        while let Some(event) = self.dump.next_event()? {
+            match self.reader.take(&event, block)? {
+                Step::Full => return Ok(Step::Full),
+                Step::Alive => last = Step::Alive,
+                Step::Taken => {}
+            }
+            if block.len() >= BLOCK_BYTES && !self.reader.is_inside() {
+                break;
+            }
+        }
+        Ok(last)
+    }
+
+    /// Whether more bytes have come in the meantime, without waiting for any: larger blocks are cheaper.
+    async fn more_at_once(&mut self) -> Result<bool, StreamError> {
+        let mut fill = pin!(self.dump.fill());
+        let come = poll_fn(|context| match fill.as_mut().poll(context) {
+            Poll::Ready(filled) => Poll::Ready(filled.map(|()| true)),
+            Poll::Pending => Poll::Ready(Ok(false)),
+        });
+        Ok(come.await?)
+    }
+
+    fn answer(&mut self) -> Checkpoint {
+        self.answered = Instant::now();
+        self.reader.checkpoint()
+    }
+}

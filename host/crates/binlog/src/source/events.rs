@@ -1,0 +1,386 @@
+//! Events into records of a block, and where in the source that is.
+//!
+//! **Promise.** Every row of a captured table is written once, in order, with its place in its transaction counted before any filter. An event
+//! that may carry rows and is not understood is an error; nothing behind it is looked at.
+//! **Position.** It moves at the ends of transactions. Inside one that is larger than a block it stays at the beginning, and the rows written
+//! so far are counted; the last record of a transaction is never written before it is known whether it is the last.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use mysync_change::block::BlockBuilder;
+use mysync_change::position::{Checkpoint, FilePosition, Gtid, GtidSet, GtidSource, SourcePosition, TransactionId};
+use mysync_change::schema::Fingerprint;
+use tracing::{info, warn};
+
+use super::error::StreamError;
+use super::rows::{RowError, RowWriter};
+use super::selection::Selected;
+use super::statement::Statement;
+use crate::decode::RowsEvent;
+use crate::event::{self, Cursor, Event, EventError, EventKind, Query, decode_gtid_set};
+use crate::payload::PayloadReader;
+use crate::plan::{Plans, Selection, Table};
+
+/// A block is stored when it has come to this size: large enough to make storing cheap, small enough to be passed on within milliseconds.
+pub const BLOCK_BYTES: usize = 256 << 10;
+
+/// Reads events one after the other.
+pub struct EventReader {
+    selected: Selected,
+    cursor: Cursor,
+    /// The end of the last transaction, or the like.
+    boundary: FilePosition,
+    gtids: Option<GtidSet>,
+    /// Whether every new transaction of the server has a GTID.
+    server_has_gtids: bool,
+    server: String,
+    plans: Plans,
+    rows: RowWriter,
+    /// Only away while its events are looked at.
+    payload: Option<PayloadReader>,
+    /// The payload has more events.
+    in_payload: bool,
+    transaction: Option<Transaction>,
+    /// Rows of the next transaction that are in the log.
+    stored_rows: u64,
+    /// The last source of GTIDs, to be shared by transactions.
+    source: GtidSource,
+    /// Shapes that the log has been given since the stream was opened.
+    announced: HashSet<Fingerprint>,
+    last_shape: Option<Fingerprint>,
+    /// A rows event that did not go into the block before.
+    held: Option<Held>,
+}
+
+/// The transaction that is being read.
+#[derive(Debug, Default)]
+struct Transaction {
+    /// Its number among those of `EventReader::source`; none: it has no GTID.
+    number: Option<u64>,
+    /// Whether rows may come: BEGIN or XA START was read.
+    begun: bool,
+    xa: bool,
+    /// Rows behind us, counted before any filter.
+    rows: u64,
+    /// Whether any of them was written.
+    written: bool,
+}
+
+#[derive(Debug)]
+struct Held {
+    kind: EventKind,
+    body: Vec<u8>,
+}
+
+/// What an event was to the reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    Taken,
+    /// The server is alive and has nothing more.
+    Alive,
+    /// The block is full: store it, then go on with [`EventReader::go_on`].
+    Full,
+}
+
+impl EventReader {
+    /// Begins at `from`. `event_bytes_max` bounds the events inside of compressed transactions.
+    pub fn new(
+        selected: Selected,
+        partitions: usize,
+        event_bytes_max: usize,
+        from: &Checkpoint,
+        server_has_gtids: bool,
+    ) -> Result<Self, EventError> {
+        Ok(Self {
+            selected,
+            cursor: Cursor::new(from.position.file.clone()),
+            boundary: from.position.file.clone(),
+            gtids: from.position.gtids.clone(),
+            server_has_gtids,
+            server: from.server.clone(),
+            plans: Plans::default(),
+            rows: RowWriter::new(partitions),
+            payload: Some(PayloadReader::new(event_bytes_max)?),
+            in_payload: false,
+            transaction: None,
+            stored_rows: from.rows_of_next,
+            source: GtidSource::untagged([0; 16]),
+            announced: HashSet::new(),
+            last_shape: None,
+            held: None,
+        })
+    }
+
+    /// What the records written so far cover.
+    pub fn checkpoint(&self) -> Checkpoint {
+        let rows_of_next = self.transaction.as_ref().map_or(0, |transaction| transaction.rows).max(self.stored_rows);
+        Checkpoint {
+            position: SourcePosition { gtids: self.gtids.clone(), file: self.boundary.clone() },
+            rows_of_next,
+            server: self.server.clone(),
+        }
+    }
+
+    /// Whether a transaction has begun and not ended.
+    pub fn is_inside(&self) -> bool {
+        self.transaction.is_some()
+    }
+
+    /// Whether there is something to go on with before the next event.
+    pub fn is_full(&self) -> bool {
+        self.in_payload || self.held.is_some()
+    }
+
+    /// Goes on where a block was full.
+    pub fn go_on(&mut self, block: &mut BlockBuilder) -> Result<Step, StreamError> {
+        if let Some(held) = self.held.take() {
+            self.write_rows(held.kind, &held.body, block)?;
+        }
+        if self.in_payload { self.read_payload(block) } else { Ok(Step::Taken) }
+    }
+
+    /// Takes the stream's next event.
+    #[inline]
+    pub fn take(&mut self, event: &Event<'_>, block: &mut BlockBuilder) -> Result<Step, StreamError> {
+        use EventKind as K;
+        let begin = self.cursor.follow(event).map_err(|error| self.event_error(error))?;
+        match event.header.kind {
+            K::Gtid | K::GtidTagged | K::AnonymousGtid => self.begin(event, begin, block),
+            K::Xid | K::XaPrepare | K::Query => {
+                let step = self.inner(event, block)?;
+                if self.transaction.is_none() {
+                    self.move_boundary();
+                }
+                Ok(step)
+            }
+            K::TransactionPayload => {
+                if let Some(payload) = &mut self.payload {
+                    payload.open(event).map_err(|error| StreamError::Event { at: self.boundary.clone(), error })?;
+                }
+                self.in_payload = true;
+                self.read_payload(block)
+            }
+            K::Rotate => {
+                // What the server makes up when it begins may name a place before ours.
+                if !event.header.is_artificial() && self.transaction.is_none() {
+                    self.move_boundary();
+                }
+                Ok(Step::Taken)
+            }
+            K::Heartbeat | K::HeartbeatV2 => {
+                if self.transaction.is_none() && self.cursor.position() > self.boundary {
+                    self.move_boundary();
+                }
+                Ok(Step::Alive)
+            }
+            K::PreviousGtids => {
+                if self.gtids.is_none() && self.server_has_gtids && self.transaction.is_none() {
+                    let gtids = decode_gtid_set(event).map_err(|error| self.event_error(error))?;
+                    info!(%gtids, "from here on the position is a set of GTIDs");
+                    self.gtids = Some(gtids);
+                }
+                Ok(Step::Taken)
+            }
+            _ => self.inner(event, block),
+        }
+    }
+
+    fn begin(&mut self, event: &Event<'_>, begin: u64, block: &mut BlockBuilder) -> Result<Step, StreamError> {
+        if self.transaction.is_some() {
+            return Err(self.out_of_place(event.header.kind));
+        }
+        let head = event::Gtid::parse(event).map_err(|error| self.event_error(error))?;
+        let number = Some(head.number).filter(|number| *number > 0);
+        if number.is_some() && (self.source.uuid != head.uuid || *self.source.tag != *head.tag) {
+            self.source = GtidSource { uuid: head.uuid, tag: Arc::from(head.tag) };
+        }
+        let gtid = number.map(|number| Gtid { source: self.source.clone(), number });
+        let committed_us =
+            if head.committed_us > 0 { head.committed_us } else { u64::from(event.header.timestamp) * 1_000_000 };
+        self.plans.begin_transaction();
+        let id = TransactionId { gtid, file: self.cursor.file().clone(), offset: begin };
+        block.begin(id, committed_us);
+        self.transaction = Some(Transaction { number, ..Transaction::default() });
+        Ok(Step::Taken)
+    }
+
+    fn read_payload(&mut self, block: &mut BlockBuilder) -> Result<Step, StreamError> {
+        let Some(mut payload) = self.payload.take() else { return Ok(Step::Taken) };
+        let step = loop {
+            match payload.next_event() {
+                Ok(Some(event)) => match self.inner(&event, block) {
+                    Ok(Step::Full) => break Ok(Step::Full),
+                    Ok(_) => {}
+                    Err(error) => break Err(error),
+                },
+                Ok(None) => {
+                    self.in_payload = false;
+                    break Ok(Step::Taken);
+                }
+                Err(error) => break Err(self.event_error(error)),
+            }
+        };
+        self.payload = Some(payload);
+        if !self.in_payload && self.transaction.is_none() {
+            self.move_boundary();
+        }
+        step
+    }
+
+    /// Events that may stand inside of a payload too.
+    #[inline]
+    fn inner(&mut self, event: &Event<'_>, block: &mut BlockBuilder) -> Result<Step, StreamError> {
+        use EventKind as K;
+        let kind = event.header.kind;
+        match kind {
+            K::TableMap => {
+                self.plans.map(event.body, &self.selected).map_err(|error| self.decode_error(error))?;
+                Ok(Step::Taken)
+            }
+            K::WriteRows | K::UpdateRows | K::DeleteRows | K::WriteRowsV1 | K::UpdateRowsV1 | K::DeleteRowsV1 => {
+                let goes_on = self.transaction.as_ref().is_some_and(|transaction| transaction.written);
+                if goes_on && block.len() >= BLOCK_BYTES {
+                    if self.transaction.as_ref().is_some_and(|transaction| transaction.xa) {
+                        return Err(StreamError::Xa { at: self.boundary.clone() });
+                    }
+                    self.held = Some(Held { kind, body: event.body.to_vec() });
+                    return Ok(Step::Full);
+                }
+                self.write_rows(kind, event.body, block)?;
+                Ok(Step::Taken)
+            }
+            K::Xid => self.commit(kind, block),
+            K::Query => self.query(event, block),
+            K::XaPrepare => {
+                let one_phase = event.body.first() == Some(&1);
+                if self.transaction.as_ref().is_some_and(|transaction| transaction.written) && !one_phase {
+                    return Err(StreamError::Xa { at: self.boundary.clone() });
+                }
+                self.commit(kind, block)
+            }
+            // Known, and without rows. Types that are not known or not supported never come here.
+            _ => Ok(Step::Taken),
+        }
+    }
+
+    fn write_rows(&mut self, kind: EventKind, body: &[u8], block: &mut BlockBuilder) -> Result<(), StreamError> {
+        let Self { plans, rows, transaction, boundary, stored_rows, .. } = self;
+        let decode = |error| StreamError::Decode { at: boundary.clone(), error };
+        let Some(transaction) = transaction.as_mut() else {
+            return Err(StreamError::OutOfPlace { at: boundary.clone(), kind: kind.to_string() });
+        };
+        let event = RowsEvent::parse(kind, body).map_err(decode)?;
+        if event.is_empty() {
+            return Ok(());
+        }
+        let first = transaction.rows;
+        match plans.get(event.table_id).map_err(decode)? {
+            Table::Other(widths) => transaction.rows += event.count(widths),
+            Table::Captured(plan) => {
+                let fingerprint = plan.fingerprint();
+                if self.last_shape != Some(fingerprint) {
+                    self.last_shape = Some(fingerprint);
+                    if self.announced.insert(fingerprint) {
+                        let shape = plan.shape();
+                        if shape.primary_key.is_empty() {
+                            warn!(table = shape.full_name(), "the table has no primary key: each row is its own key");
+                        }
+                        block.shape(fingerprint, Arc::new(shape.clone()));
+                    }
+                }
+                let skip = stored_rows.saturating_sub(first);
+                let written = rows.write(&event, plan, first, skip, block).map_err(|error| match error {
+                    RowError::Decode(error) => decode(error),
+                    RowError::Record(error) => StreamError::Record(error),
+                })?;
+                transaction.rows += written;
+                transaction.written |= written > skip;
+            }
+        }
+        Ok(())
+    }
+
+    fn query(&mut self, event: &Event<'_>, block: &mut BlockBuilder) -> Result<Step, StreamError> {
+        let query = Query::parse(event).map_err(|error| self.event_error(error))?;
+        let Some(transaction) = self.transaction.as_mut() else { return Err(self.out_of_place(EventKind::Query)) };
+        if query.is_begin() {
+            transaction.begun = true;
+            return Ok(Step::Taken);
+        }
+        let (database, text) = (String::from_utf8_lossy(query.database), String::from_utf8_lossy(query.statement));
+        let shortened = || text.chars().take(200).collect::<String>();
+        match Statement::read(&database, &text) {
+            Statement::Begin => transaction.begun = true,
+            Statement::XaStart => (transaction.begun, transaction.xa) = (true, true),
+            Statement::Commit => return self.commit(EventKind::Query, block),
+            Statement::Rollback if transaction.written => {
+                return Err(StreamError::Rollback { at: self.boundary.clone(), statement: shortened() });
+            }
+            // Inside of a transaction more may follow; alone it is a transaction of its own.
+            Statement::Rollback if text.trim().eq_ignore_ascii_case("ROLLBACK") => {
+                return self.commit(EventKind::Query, block);
+            }
+            Statement::Nothing | Statement::Rollback if transaction.begun => {}
+            Statement::Nothing | Statement::Rollback => return self.commit(EventKind::Query, block),
+            Statement::Tables(events) => {
+                let ends = !transaction.begun;
+                let number = transaction.rows;
+                for event in events.iter().filter(|event| self.concerns(&event.database, &event.table)) {
+                    warn!(event.database, event.table, event.what, event.statement, "a table was changed as a whole");
+                    if number >= self.stored_rows {
+                        block.table_event(Fingerprint([0; 16]), number, event)?;
+                    }
+                }
+                if ends {
+                    return self.commit(EventKind::Query, block);
+                }
+            }
+            Statement::Change => {
+                return Err(StreamError::Statement { at: self.boundary.clone(), statement: shortened() });
+            }
+        }
+        Ok(Step::Taken)
+    }
+
+    /// Whether a table is captured, or for `*` any table of a database can be.
+    fn concerns(&self, database: &str, table: &str) -> bool {
+        match table {
+            "*" => self.selected.may_capture_of(database),
+            table => self.selected.table(database, table),
+        }
+    }
+
+    fn commit(&mut self, kind: EventKind, block: &mut BlockBuilder) -> Result<Step, StreamError> {
+        let Some(transaction) = self.transaction.take() else { return Err(self.out_of_place(kind)) };
+        block.end();
+        self.stored_rows = 0;
+        if let (Some(gtids), Some(number)) = (&mut self.gtids, transaction.number) {
+            gtids.add(&self.source, number);
+        }
+        Ok(Step::Taken)
+    }
+
+    #[inline]
+    fn move_boundary(&mut self) {
+        if !Arc::ptr_eq(&self.boundary.file, self.cursor.file()) {
+            self.boundary.file = self.cursor.file().clone();
+        }
+        self.boundary.offset = self.cursor.offset();
+    }
+
+    #[cold]
+    fn event_error(&self, error: EventError) -> StreamError {
+        StreamError::Event { at: self.boundary.clone(), error }
+    }
+
+    #[cold]
+    fn decode_error(&self, error: crate::decode::DecodeError) -> StreamError {
+        StreamError::Decode { at: self.boundary.clone(), error }
+    }
+
+    #[cold]
+    fn out_of_place(&self, kind: EventKind) -> StreamError {
+        StreamError::OutOfPlace { at: self.boundary.clone(), kind: kind.to_string() }
+    }
+}

@@ -1,0 +1,233 @@
+//! Rows of an event into records of a block.
+//!
+//! With one partition a row is decoded straight into the bytes that the log keeps. With several its key decides where it goes, so it is decoded
+//! aside first. A change of the key is two records, one under each key, and both have both images.
+
+use std::hash::Hasher;
+
+use mysync_change::block::BlockBuilder;
+use mysync_change::envelope::EnvelopeError;
+use mysync_change::rows::Operation;
+use mysync_change::schema::{Fingerprint, TableShape};
+
+use crate::decode::{Change, DecodeError, KeySpans, Rows, RowsEvent};
+use crate::plan::Plan;
+
+/// What is needed for one row after the other.
+#[derive(Debug)]
+pub(super) struct RowWriter {
+    partitions: usize,
+    /// Images that are not where the log keeps them.
+    aside: Vec<u8>,
+    before: KeySpans,
+    after: KeySpans,
+}
+
+/// Why a row could not be written.
+pub(super) enum RowError {
+    Decode(DecodeError),
+    Record(EnvelopeError),
+}
+
+impl From<DecodeError> for RowError {
+    fn from(error: DecodeError) -> Self {
+        Self::Decode(error)
+    }
+}
+
+impl From<EnvelopeError> for RowError {
+    fn from(error: EnvelopeError) -> Self {
+        Self::Record(error)
+    }
+}
+
+impl RowWriter {
+    pub fn new(partitions: usize) -> Self {
+        Self { partitions, aside: Vec::new(), before: KeySpans::default(), after: KeySpans::default() }
+    }
+
+    /// Writes the event's rows behind the first `skip` ones; `number` is the first row's place in its transaction. Answers how many rows the
+    /// event has.
+    pub fn write(
+        &mut self,
+        event: &RowsEvent<'_>,
+        plan: &Plan,
+        number: u64,
+        skip: u64,
+        block: &mut BlockBuilder,
+    ) -> Result<u64, RowError> {
+        let mut rows = event.rows(plan)?;
+        let mut count = 0;
+        while !rows.is_empty() {
+            if count < skip {
+                rows.skip()?;
+            } else if self.partitions == 1 {
+                self.write_in_place(&mut rows, event.change, plan, number + count, block)?;
+            } else {
+                self.write_by_key(&mut rows, event.change, plan, number + count, block)?;
+            }
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    #[inline]
+    fn write_in_place(
+        &mut self,
+        rows: &mut Rows<'_, '_>,
+        change: Change,
+        plan: &Plan,
+        number: u64,
+        block: &mut BlockBuilder,
+    ) -> Result<(), RowError> {
+        let Self { before, after, aside, .. } = self;
+        match change {
+            Change::Insert => {
+                let mut row = block.row(0, plan.fingerprint(), Operation::Insert, number)?;
+                rows.after(row.images(), after)?;
+                row.finish(true);
+            }
+            Change::Delete => {
+                let mut row = block.row(0, plan.fingerprint(), Operation::Delete, number)?;
+                rows.before(row.images(), before)?;
+                row.end_before();
+                row.finish(false);
+            }
+            Change::Update => {
+                let mut row = block.row(0, plan.fingerprint(), Operation::Update, number)?;
+                let start = row.images().len();
+                rows.before(row.images(), before)?;
+                row.end_before();
+                let middle = row.images().len();
+                rows.after(row.images(), after)?;
+                if !before.changed(after, row.images()) {
+                    row.finish(true);
+                    return Ok(());
+                }
+                aside.clear();
+                aside.extend_from_slice(row.images().get(start..).unwrap_or_default());
+                row.operation(Operation::MoveOut);
+                row.finish(true);
+                put(block, 0, plan.fingerprint(), Operation::MoveIn, number, aside.split_at(middle - start), true)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_by_key(
+        &mut self,
+        rows: &mut Rows<'_, '_>,
+        change: Change,
+        plan: &Plan,
+        number: u64,
+        block: &mut BlockBuilder,
+    ) -> Result<(), RowError> {
+        let Self { partitions, before, after, aside } = self;
+        let (shape, fingerprint) = (plan.shape(), plan.fingerprint());
+        aside.clear();
+        match change {
+            Change::Insert => {
+                rows.after(aside, after)?;
+                let partition = partition(shape, after.parts(aside), *partitions);
+                put(block, partition, fingerprint, Operation::Insert, number, (&[], aside), true)?;
+            }
+            Change::Delete => {
+                rows.before(aside, before)?;
+                let partition = partition(shape, before.parts(aside), *partitions);
+                put(block, partition, fingerprint, Operation::Delete, number, (aside, &[]), false)?;
+            }
+            Change::Update => {
+                rows.before(aside, before)?;
+                let middle = aside.len();
+                rows.after(aside, after)?;
+                let images = aside.split_at(middle);
+                let old = partition(shape, before.parts(aside), *partitions);
+                if !before.changed(after, aside) {
+                    put(block, old, fingerprint, Operation::Update, number, images, true)?;
+                    return Ok(());
+                }
+                // A part of the key that the after image does not hold is as it was.
+                let parts = before.parts(aside).zip(after.parts(aside));
+                let parts = parts.map(|(before, after)| if after.is_empty() { before } else { after });
+                let new = partition(shape, parts, *partitions);
+                put(block, old, fingerprint, Operation::MoveOut, number, images, true)?;
+                put(block, new, fingerprint, Operation::MoveIn, number, images, true)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes a row whose images stand elsewhere. An empty before image means that there is none.
+fn put(
+    block: &mut BlockBuilder,
+    partition: usize,
+    shape: Fingerprint,
+    operation: Operation,
+    number: u64,
+    (before, after): (&[u8], &[u8]),
+    has_after: bool,
+) -> Result<(), EnvelopeError> {
+    let mut row = block.row(partition, shape, operation, number)?;
+    row.images().extend_from_slice(before);
+    if !before.is_empty() {
+        row.end_before();
+    }
+    row.images().extend_from_slice(after);
+    row.finish(has_after);
+    Ok(())
+}
+
+/// Which partition holds a key. Part of the log's format: a log keeps its keys where they are.
+fn partition<'a>(shape: &'a TableShape, parts: impl Iterator<Item = &'a [u8]>, partitions: usize) -> usize {
+    let mut hash = Fnv::default();
+    for part in [shape.database.as_bytes(), shape.name.as_bytes()].into_iter().chain(parts) {
+        hash.write(part);
+        // Parts of other lengths do not run into each other.
+        hash.write(&(part.len() as u32).to_le_bytes());
+    }
+    // The low bits of FNV mix less than the high ones.
+    let hash = hash.finish();
+    ((hash ^ hash >> 32) % partitions.max(1) as u64) as usize
+}
+
+/// FNV-1a with 64 bits.
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_stay_where_they_are_and_spread() {
+        let shape =
+            TableShape { database: "shop".into(), name: "users".into(), columns: Vec::new(), primary_key: vec![0] };
+        let place = |id: i64, partitions| partition(&shape, [&id.to_le_bytes()[..]].into_iter(), partitions);
+        // A change of these numbers orphans the keys of every log there is.
+        assert_eq!([1, 2, 3, 4, 5, 6, 7, 8].map(|id| place(id, 16)), PLACES);
+        let mut counts = [0; 16];
+        (0..16_000).for_each(|id| counts[place(id, 16)] += 1);
+        assert!(counts.iter().all(|count| (700..1300).contains(count)), "{counts:?}");
+        assert!((0..100).all(|id| place(id, 1) == 0));
+    }
+
+    const PLACES: [usize; 8] = [4, 6, 6, 0, 1, 1, 0, 8];
+}
