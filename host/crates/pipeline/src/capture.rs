@@ -85,26 +85,24 @@ async fn stream<S: Source, L: LogWriter>(
         }
     };
     block.discard();
-    let mut stored = source.open(checkpoint.as_ref()).await?;
-    info!(position = %stored.position, "capture is connected");
-    status.set_state(State::Running);
+    let mut covered = source.open(checkpoint.as_ref()).await?;
+    info!(position = %covered.position, "capture is connected");
     loop {
-        let covered = source.fill(block).await?;
         status.heard_us.store(now_us(), Relaxed);
-        if block.is_empty() && covered == stored {
-            backoff.reset();
-            continue;
-        }
-        block.seal();
-        if let Err(failure) = log.append(block, &covered).await {
-            *leading = None;
-            return Err(failure);
+        // On a first start also where it begins is stored, before anything is read: a kill must not move it.
+        if !block.is_empty() || checkpoint.as_ref() != Some(&covered) {
+            block.seal();
+            if let Err(failure) = log.append(block, &covered).await {
+                *leading = None;
+                return Err(failure);
+            }
+            note(status, block, &covered);
+            block.stored();
+            *checkpoint = Some(covered);
         }
         backoff.reset();
-        note(status, block, &covered);
-        block.stored();
-        stored.clone_from(&covered);
-        *checkpoint = Some(covered);
+        status.set_state(State::Running);
+        covered = source.fill(block).await?;
     }
 }
 
