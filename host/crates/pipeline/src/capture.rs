@@ -87,6 +87,7 @@ async fn stream<S: Source, L: LogWriter>(
     block.discard();
     let mut covered = source.open(checkpoint.as_ref()).await?;
     info!(position = %covered.position, "capture is connected");
+    status.set_position(&covered);
     loop {
         status.heard_us.store(now_us(), Relaxed);
         // On a first start also where it begins is stored, before anything is read: a kill must not move it.
