@@ -1,0 +1,55 @@
+//! The shop: its tables, and the mappings that its team has written for them.
+
+/// Statements that make it.
+pub const SCHEMA: [&str; 4] = [
+    "CREATE DATABASE shop",
+    "CREATE TABLE shop.users (id INT PRIMARY KEY, name VARCHAR(100) NOT NULL, email VARCHAR(200), city VARCHAR(50) NOT NULL, \
+     score INT NOT NULL DEFAULT 0) DEFAULT CHARSET = utf8mb4",
+    "CREATE TABLE shop.orders (id BIGINT PRIMARY KEY, user_id INT NOT NULL, total DECIMAL(12,2) NOT NULL, note TEXT)",
+    "CREATE TABLE shop.bulk (id INT PRIMARY KEY, k INT, c CHAR(120), pad CHAR(60))",
+];
+
+/// A hash and a set of members by city from one table.
+pub const USERS: &str = r#"
+component = "redis-writer.wasm"
+connector = "cache"
+tables = ["shop.users"]
+
+[[map]]
+table = "shop.users"
+as = "hash"
+key = "user:{id}"
+columns = ["id", "name", "email", "city", "score"]
+
+[[map]]
+table = "shop.users"
+as = "set"
+key = "users:by-city:{city}"
+member = "{id}"
+"#;
+
+/// A JSON document for each order.
+pub const ORDERS: &str = r#"
+component = "redis-writer.wasm"
+connector = "cache"
+tables = ["shop.orders"]
+
+[[map]]
+table = "shop.orders"
+as = "string"
+key = "order:{id}"
+value = "json"
+"#;
+
+/// A hash for each row of a table for loads.
+pub const BULK: &str = r#"
+component = "redis-writer.wasm"
+connector = "cache"
+tables = ["shop.bulk"]
+
+[[map]]
+table = "shop.bulk"
+as = "hash"
+key = "bulk:{id}"
+columns = ["k", "c"]
+"#;

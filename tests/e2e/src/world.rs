@@ -1,0 +1,153 @@
+//! One test's world: a MySQL, a Redis, and a folder with the program's configuration.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use mysync_test_support::{Home, Mysql, Mysync, RedisServer, homes, plugin, skip};
+use tempfile::TempDir;
+
+use crate::shop;
+
+/// Loads of a busy machine included.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+const PASSWORD: &str = "secret";
+
+/// What a world is made of, beside the usual.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Flags of the MySQL server.
+    pub mysql: Vec<&'static str>,
+    /// Flags of the Redis server.
+    pub redis: Vec<&'static str>,
+    /// Writers by name; without any: users, orders and bulk.
+    pub writers: Vec<(&'static str, &'static str)>,
+    /// Lines of `[log]`.
+    pub log: &'static str,
+    /// Lines of `[source]`.
+    pub source: &'static str,
+    /// MySQL behind this port instead of its own.
+    pub mysql_port: Option<u16>,
+    /// Redis behind this port instead of its own.
+    pub redis_port: Option<u16>,
+}
+
+pub struct World {
+    pub mysql: Mysql,
+    pub redis: RedisServer,
+    dir: TempDir,
+    options: Options,
+}
+
+impl World {
+    /// Starts both servers with the shop in MySQL; none if one of them cannot be had, which is said.
+    pub async fn start(test: &str, options: Options) -> Result<Option<Self>> {
+        match homes()?.into_iter().next() {
+            Some(home) => Self::on(test, &home, options).await,
+            None => {
+                skip(test, "there is no MySQL");
+                Ok(None)
+            }
+        }
+    }
+
+    /// The same on a certain MySQL.
+    pub async fn on(test: &str, home: &Home, options: Options) -> Result<Option<Self>> {
+        if RedisServer::program().is_none() {
+            skip(test, "there is no Redis");
+            return Ok(None);
+        }
+        let mysql = Mysql::start(home, &options.mysql)?;
+        let redis = RedisServer::start(&options.redis)?;
+        for statement in shop::SCHEMA {
+            mysql.exec(statement).await?;
+        }
+        mysql.exec(&format!("CREATE USER mysync@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'")).await?;
+        mysql.exec("GRANT REPLICATION SLAVE, REPLICATION CLIENT, SELECT ON *.* TO mysync@'127.0.0.1'").await?;
+        let world = Self { mysql, redis, dir: TempDir::new()?, options };
+        world.write_configuration()?;
+        Ok(Some(world))
+    }
+
+    fn write_configuration(&self) -> Result<()> {
+        let team = self.team();
+        std::fs::create_dir_all(&team)?;
+        let component = plugin("redis-writer")?;
+        std::fs::copy(&component, team.join("redis-writer.wasm")).with_context(|| component.display().to_string())?;
+        let usual = [("users-cache", shop::USERS), ("orders-cache", shop::ORDERS), ("bulk-cache", shop::BULK)];
+        let writers: &[(&str, &str)] = if self.options.writers.is_empty() { &usual } else { &self.options.writers };
+        for (name, text) in writers {
+            self.write_writer(name, text)?;
+        }
+        self.reconfigure(&self.options)
+    }
+
+    /// Writes `mysync.toml` anew.
+    pub fn reconfigure(&self, options: &Options) -> Result<()> {
+        let mysql = options.mysql_port.unwrap_or(self.mysql.port);
+        let redis = options.redis_port.unwrap_or(self.redis.port);
+        let (source, log) = (options.source, options.log);
+        let text = format!(
+            "[source]\nname = \"shop\"\nurl = \"mysql://mysync:${{MYSYNC_PASSWORD}}@127.0.0.1:{mysql}\"\ntables = [\"shop.*\"]\n{source}\n\n\
+             [log]\nkind = \"embedded\"\ndir = \"data\"\n{log}\n\n\
+             [connectors.cache]\nkind = \"redis\"\nurl = \"redis://127.0.0.1:{redis}/0\"\n\n\
+             [[folders]]\npath = \"plugins/shop-team\"\nconnectors = [\"cache\"]\nkeys = [\"user:*\", \"users:*\", \"order:*\", \"bulk:*\"]\n\n\
+             [admin]\nlisten = \"127.0.0.1:0\"\n"
+        );
+        Ok(std::fs::write(self.dir().join("mysync.toml"), text)?)
+    }
+
+    /// Writes a writer's file, or one over it.
+    pub fn write_writer(&self, name: &str, text: &str) -> Result<()> {
+        Ok(std::fs::write(self.team().join(format!("{name}.toml")), text)?)
+    }
+
+    /// The folder of `mysync.toml`.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The folder of the log.
+    pub fn data(&self) -> PathBuf {
+        self.dir().join("data")
+    }
+
+    /// The folder of the writers.
+    pub fn team(&self) -> PathBuf {
+        self.dir().join("plugins/shop-team")
+    }
+
+    /// Starts the program, and waits until it is ready.
+    pub async fn mysync(&self) -> Result<Mysync> {
+        let mut mysync = self.spawn()?;
+        mysync.wait_ready().await?;
+        Ok(mysync)
+    }
+
+    /// Starts the program.
+    pub fn spawn(&self) -> Result<Mysync> {
+        let mut command = Mysync::command(self.dir(), &["run"])?;
+        command.env("MYSYNC_PASSWORD", PASSWORD);
+        Mysync::spawn(command, self.dir())
+    }
+
+    /// Runs one of its other commands to its end.
+    pub fn command(&self, arguments: &[&str]) -> Result<Output> {
+        let mut command = Mysync::command(self.dir(), arguments)?;
+        Ok(command.env("MYSYNC_PASSWORD", PASSWORD).output()?)
+    }
+
+    /// The same, and it must go well.
+    pub fn command_well(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.command(arguments)?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(output.status.success(), "{arguments:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
+        Ok(said)
+    }
+
+    /// Waits until Redis holds what MySQL holds.
+    pub async fn wait_equal(&self) -> Result<usize> {
+        crate::compare::wait_equal(&self.mysql, &self.redis).await
+    }
+}
