@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mysync_binlog::connection::ConnectionSettings;
+use mysync_binlog::source::{MysqlSettings, Selected, StartAt};
 use mysync_binlog::tls::{TlsMode as BinlogTlsMode, TlsSettings};
 use mysync_connectors::redis;
+use mysync_log::{EmbeddedReader, LogSettings as EmbeddedSettings};
+use mysync_pipeline::failure::Failure;
 use mysync_wasm::{Grant, Limits, PluginSettings};
 use sha2::{Digest, Sha256};
 
-use crate::config::{RedisSettings, Secret, SourceSettings, TlsMode, WriterSettings};
+use crate::config::{LogSettings, RedisSettings, Secret, Settings, SourceSettings, Start, TlsMode, WriterSettings};
 use crate::fault::Fault;
 
 const MYSQL_PORT: u16 = 3306;
@@ -47,6 +50,37 @@ pub fn replica(source: &SourceSettings, log_id: &str) -> ConnectionSettings {
         heartbeat: HEARTBEAT,
         event_bytes_max: ConnectionSettings::EVENT_BYTES_MAX,
     }
+}
+
+/// What is captured of the source.
+pub fn mysql(source: &SourceSettings, log_id: &str, partitions: u32) -> MysqlSettings {
+    MysqlSettings {
+        connection: replica(source, log_id),
+        selected: Selected {
+            tables: source.tables.clone(),
+            exclude: source.exclude.clone(),
+            exclude_columns: source.exclude_columns.clone(),
+        },
+        start: match &source.start {
+            Start::Now => StartAt::Now,
+            Start::File(file) => StartAt::File(file.clone()),
+            Start::Gtids(gtids) => StartAt::Gtids(gtids.clone()),
+        },
+        partitions: partitions as usize,
+    }
+}
+
+/// The log of this process.
+pub fn log(settings: &Settings) -> EmbeddedSettings {
+    let LogSettings { dir, partitions, max_bytes, retention } = settings.log.clone();
+    let writers = settings.writers.iter().map(|writer| writer.name.clone()).collect();
+    EmbeddedSettings { dir, partitions, max_bytes, retention, writers }
+}
+
+/// Every partition of a log that another process may be writing, as `consumer` sees it.
+pub fn readers(log: &LogSettings, consumer: &str) -> Result<Vec<EmbeddedReader>, Failure> {
+    let partitions = mysync_log::partitions(&log.dir)?;
+    (0..partitions).map(|partition| Ok(mysync_log::read_only(&log.dir, consumer, partition)?)).collect()
 }
 
 /// A Redis, with its certificates read.

@@ -1,22 +1,80 @@
-//! Puts the parts together: the only file that names concrete adapters.
+//! Puts the parts together: the only file that names concrete adapters side by side.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
+use mysync_binlog::source::Mysql;
+use mysync_connectors::redis::Redis;
+use mysync_log::EmbeddedLog;
+use mysync_pipeline::capture::capture;
+use mysync_pipeline::deliver::Delivery;
 use mysync_pipeline::failure::Failure;
 use mysync_pipeline::shutdown::Shutdown;
 use mysync_pipeline::status::Board;
+use mysync_wasm::{Engine, EngineSettings, Plugin};
 use tokio::sync::mpsc;
 
+use crate::adapters;
 use crate::admin::Command;
-use crate::config::Settings;
+use crate::config::{ConnectorSettings, Settings, WriterSettings};
+use crate::fault::Fault;
+use crate::supervisor::{Launch, Supervisor};
 
 /// Runs capture and every writer until the end begins.
 pub async fn run(
-    _settings: Settings,
-    _board: Arc<Board>,
+    settings: Settings,
+    board: Arc<Board>,
     shutdown: Shutdown,
-    _commands: mpsc::Receiver<Command>,
-) -> Result<(), Failure> {
-    shutdown.ending().begun().await;
-    Ok(())
+    commands: mpsc::Receiver<Command>,
+) -> Result<(), Fault> {
+    let log = Arc::new(EmbeddedLog::open(adapters::log(&settings)).map_err(Failure::from)?);
+    let cache_dir = Some(settings.log.dir.join("compiled"));
+    let engine = Engine::new(&EngineSettings { cache_dir }).map_err(Failure::from)?;
+    let mut supervisor = Supervisor::new(board.clone(), shutdown.clone(), settings.log.partitions);
+    for writer in &settings.writers {
+        supervisor.start(&writer.name, launch(&settings, writer, &log, &engine, &board)?);
+    }
+    let mut source = Mysql::new(adapters::mysql(&settings.source, &log.id().to_string(), settings.log.partitions));
+    let mut records = log.writer().map_err(Failure::from)?;
+    let ending = shutdown.ending();
+    let captured = Box::pin(async move { capture(&mut source, &mut records, &board.capture, ending).await });
+    Ok(supervisor.run(captured, commands).await?)
+}
+
+/// How a partition of a writer is started: the component is loaded anew each time, so a mended one is taken.
+fn launch(
+    settings: &Settings,
+    writer: &WriterSettings,
+    log: &Arc<EmbeddedLog>,
+    engine: &Engine,
+    board: &Arc<Board>,
+) -> Result<Launch, Fault> {
+    let Some(ConnectorSettings::Redis(redis)) = settings.connectors.get(&writer.connector) else {
+        return Err(Fault::unusable("CONNECTOR_UNKNOWN", format!("there is no connector {}", writer.connector)));
+    };
+    let redis = adapters::redis(&writer.connector, redis)?;
+    let (source, partitions) = (settings.source.name.clone(), settings.log.partitions);
+    let (writer, log, engine, board) = (writer.clone(), log.clone(), engine.clone(), board.clone());
+    Ok(Arc::new(move |partition, ending| {
+        let (writer, log, engine, board) = (writer.clone(), log.clone(), engine.clone(), board.clone());
+        let (redis, source) = (redis.clone(), source.clone());
+        Box::pin(async move {
+            let mut delivery = Delivery {
+                writer: writer.name.clone(),
+                tables: writer.tables.clone(),
+                log: log.reader(&writer.name, partition).map_err(Failure::from)?,
+                plugin: Plugin::load(&engine, adapters::plugin(&writer, partitions)).await?,
+                connector: Redis::new(redis, &source, &writer.name, partition),
+                status: board.writer(&writer.name, partition),
+                owner: owner(),
+            };
+            delivery.run(ending).await
+        })
+    }))
+}
+
+/// Names one task among all that ever wrote a fence.
+fn owner() -> String {
+    let chance = || RandomState::new().hash_one(std::process::id());
+    format!("{:016x}{:016x}", chance(), chance())
 }

@@ -1,57 +1,26 @@
 //! `mysync check`: everything that a start needs, looked at and nothing moved.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use mysync_binlog::preflight::{self, Finding, Level};
 use mysync_connectors::redis;
+use mysync_pipeline::failure::Failure;
 use mysync_wasm::{Engine, EngineSettings, Plugin};
 
 use crate::adapters;
 use crate::config::{ConnectorSettings, LogSettings, Settings, WriterSettings};
 use crate::fault::{EXIT_FAILED, Fault};
 
-/// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    Ok,
-    /// It runs, and something may surprise.
-    Warn,
-    /// It does not run.
-    Fail,
-}
+/// In place of a log's id: the replica that looks is not the one that runs.
+const CHECKING: &str = "check";
 
-/// What was looked at, and what was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    pub level: Level,
-    pub of: String,
-    pub message: String,
-    /// What mends it, ready to be pasted.
-    pub cure: Option<String>,
-}
+const OK: Level = Level::Ok;
 
-impl Finding {
-    fn new(level: Level, of: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { level, of: of.into(), message: message.into(), cure: None }
-    }
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let level = match self.level {
-            Level::Ok => "OK",
-            Level::Warn => "WARN",
-            Level::Fail => "FAIL",
-        };
-        write!(f, "{level:<4}  {}: {}", self.of, self.message)?;
-        match &self.cure {
-            Some(cure) => cure.lines().try_for_each(|line| write!(f, "\n        {line}")),
-            None => Ok(()),
-        }
-    }
+fn finding(level: Level, code: &'static str, message: impl Into<String>) -> Finding {
+    Finding { level, code, message: message.into(), cure: None }
 }
 
 pub async fn run(config: &Path) -> Result<ExitCode, Fault> {
@@ -64,6 +33,7 @@ pub async fn run(config: &Path) -> Result<ExitCode, Fault> {
         }
     };
     tell(configuration(&settings));
+    tell(source(&settings).await);
     tell(vec![log_directory(&settings.log)]);
     tell(stores(&settings).await);
     tell(writers(&settings).await);
@@ -73,9 +43,17 @@ pub async fn run(config: &Path) -> Result<ExitCode, Fault> {
 fn configuration(settings: &Settings) -> Vec<Finding> {
     let (writers, connectors) = (settings.writers.len(), settings.connectors.len());
     let message = format!("{}: {connectors} connectors, {writers} writers", settings.path.display());
-    let mut findings = vec![Finding::new(Level::Ok, "configuration", message)];
-    findings.extend(settings.warnings.iter().map(|doubt| Finding::new(Level::Warn, "configuration", doubt)));
+    let mut findings = vec![finding(OK, "CONFIG", message)];
+    findings.extend(settings.warnings.iter().map(|doubt| finding(Level::Warn, "CONFIG", doubt)));
     findings
+}
+
+/// What the server says of itself.
+async fn source(settings: &Settings) -> Vec<Finding> {
+    let replica = adapters::replica(&settings.source, CHECKING);
+    preflight::diagnose(&replica, None)
+        .await
+        .unwrap_or_else(|error| vec![finding(Level::Fail, error.code(), error.to_string())])
 }
 
 /// Whether the log can be written, by a file that is gone at once.
@@ -83,14 +61,15 @@ fn log_directory(log: &LogSettings) -> Finding {
     let existing = log.dir.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
     let probe = existing.join(format!(".mysync-check-{}", std::process::id()));
     let written = std::fs::File::create_new(&probe).and_then(|_| std::fs::remove_file(&probe));
-    let (dir, of) = (log.dir.display(), "log");
+    const CODE: &str = "LOG_DIR";
+    let dir = log.dir.display();
     match written {
-        Ok(()) if existing == log.dir => Finding::new(Level::Ok, of, format!("{dir} can be written")),
-        Ok(()) => Finding::new(Level::Ok, of, format!("{dir} does not exist and can be created")),
+        Ok(()) if existing == log.dir => finding(OK, CODE, format!("{dir} can be written")),
+        Ok(()) => finding(OK, CODE, format!("{dir} does not exist and can be created")),
         Err(error) => {
-            let message = format!("[LOG_DIR] {} cannot be written: {error}", existing.display());
+            let message = format!("{} cannot be written: {error}", existing.display());
             let cure = format!("mkdir -p '{dir}' && chown $(id -u) '{dir}'");
-            Finding { cure: Some(cure), ..Finding::new(Level::Fail, of, message) }
+            Finding { cure: Some(cure), ..finding(Level::Fail, CODE, message) }
         }
     }
 }
@@ -99,23 +78,23 @@ fn log_directory(log: &LogSettings) -> Finding {
 async fn stores(settings: &Settings) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (name, connector) in &settings.connectors {
-        let of = format!("connector {name}");
         let ConnectorSettings::Redis(connector) = connector;
         let redis = match adapters::redis(name, connector) {
             Ok(redis) => redis,
             Err(fault) => {
-                findings.push(Finding::new(Level::Fail, of, format!("[{}] {}", fault.code, fault.message)));
+                findings.push(finding(Level::Fail, fault.code, fault.message));
                 continue;
             }
         };
         let writers = settings.writers.iter().filter(|writer| writer.connector == *name);
         match fences(settings, &redis, writers).await {
             Ok(fences) => {
-                let message = format!("{} answers at {}", connector.url.scheme, redis);
-                findings.push(Finding::new(Level::Ok, of, message));
+                findings.push(finding(OK, "CONNECTOR", format!("{name} answers at {redis}")));
                 findings.extend(fences);
             }
-            Err(failure) => findings.push(Finding::new(Level::Fail, of, failure.to_string())),
+            Err(failure) => {
+                findings.push(finding(Level::Fail, failure.code, format!("connector {name}: {}", failure.message)));
+            }
         }
     }
     findings
@@ -125,7 +104,7 @@ async fn fences(
     settings: &Settings,
     redis: &Arc<redis::Settings>,
     writers: impl Iterator<Item = &WriterSettings>,
-) -> Result<Vec<Finding>, mysync_pipeline::failure::Failure> {
+) -> Result<Vec<Finding>, Failure> {
     let fence =
         |writer: &str, partition: u32| redis::Redis::new(redis.clone(), &settings.source.name, writer, partition);
     // A connector without writers is asked for a fence that nobody has.
@@ -140,10 +119,10 @@ async fn fences(
             }
         }
         let message = match logs.iter().next() {
-            None => "is new to the store".to_owned(),
-            Some((log, seq)) => format!("the store has its changes up to seq {seq} of log {log}"),
+            None => format!("writer {} is new to the store", writer.name),
+            Some((log, seq)) => format!("writer {} has come to seq {seq} of log {log}", writer.name),
         };
-        findings.push(Finding::new(Level::Ok, format!("writer {}", writer.name), message));
+        findings.push(finding(OK, "FENCE", message));
     }
     Ok(findings)
 }
@@ -155,7 +134,7 @@ async fn writers(settings: &Settings) -> Vec<Finding> {
     }
     let engine = match Engine::new(&EngineSettings::default()) {
         Ok(engine) => engine,
-        Err(error) => return vec![Finding::new(Level::Fail, "engine", format!("[{}] {error}", error.code()))],
+        Err(error) => return vec![finding(Level::Fail, error.code(), error.to_string())],
     };
     let mut findings = Vec::new();
     for writer in &settings.writers {
@@ -164,10 +143,11 @@ async fn writers(settings: &Settings) -> Vec<Finding> {
             Ok(plugin) => plugin.start().await.map(|_| ()),
             Err(error) => Err(error),
         };
-        let of = format!("writer {}", writer.name);
         findings.push(match started {
-            Ok(()) => Finding::new(Level::Ok, of, format!("{} accepts its mapping", writer.component.display())),
-            Err(error) => Finding::new(Level::Fail, of, format!("[{}] {error}", error.code())),
+            Ok(()) => {
+                finding(OK, "WRITER", format!("{} accepts the mapping of {}", writer.component.display(), writer.name))
+            }
+            Err(error) => finding(Level::Fail, error.code(), error.to_string()),
         });
     }
     findings
@@ -176,16 +156,6 @@ async fn writers(settings: &Settings) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_finding_has_its_cure_below_it() {
-        let finding = Finding {
-            cure: Some("SET PERSIST a = 1;\nSET PERSIST b = 2;".to_owned()),
-            ..Finding::new(Level::Fail, "source", "a is 0")
-        };
-        assert_eq!(finding.to_string(), "FAIL  source: a is 0\n        SET PERSIST a = 1;\n        SET PERSIST b = 2;");
-        assert_eq!(Finding::new(Level::Ok, "log", "fine").to_string(), "OK    log: fine");
-    }
 
     #[test]
     fn looking_at_the_log_directory_leaves_nothing_behind() {

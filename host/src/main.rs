@@ -8,9 +8,13 @@ mod cli;
 mod client;
 mod config;
 mod fault;
+mod records;
 mod signals;
 mod status;
+mod supervisor;
+mod tail;
 mod telemetry;
+mod writer;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -24,9 +28,10 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use admin::{Admin, COMMANDS_MAX, Observed};
-use cli::{Cli, Command, LogCommand};
+use cli::{Cli, Command, LogCommand, WriterCommand};
 use config::Settings;
 use fault::Fault;
+use writer::Move;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -36,7 +41,14 @@ fn main() -> ExitCode {
         Command::Run(options) => run(&options.config),
         Command::Check(options) => runtime().and_then(|runtime| runtime.block_on(check::run(&options.config))),
         Command::Status(options) => status::run(&options),
-        Command::Log(LogCommand::Tail(_)) | Command::Writer(_) => Err(Fault::failed("TODO", "not built yet")),
+        Command::Log(LogCommand::Tail(options)) => runtime().and_then(|runtime| runtime.block_on(tail::run(&options))),
+        Command::Writer(command) => {
+            let (name, config, to) = match &command {
+                WriterCommand::Rewind(options) => (&options.name, &options.config, Move::Rewind(options.to)),
+                WriterCommand::Rebase(options) => (&options.name, &options.config, Move::Rebase(options.to)),
+            };
+            runtime().and_then(|runtime| runtime.block_on(writer::run(name, config, to)))
+        }
     };
     done.unwrap_or_else(|fault| {
         eprintln!("{fault}");
