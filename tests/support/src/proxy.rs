@@ -1,0 +1,207 @@
+//! What lies between a client and a server: it can be slow, silent, cut, closed, and good again.
+//!
+//! It runs on threads of its own, so that it goes on while a test blocks.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+/// Pieces under way in each direction: with a delay, they are the bandwidth.
+const PIECES_MAX: usize = 256;
+const PIECE_BYTES: usize = 64 << 10;
+
+/// Between clients and a server, both on this machine.
+pub struct Proxy {
+    pub port: u16,
+    line: Arc<Line>,
+}
+
+#[derive(Default)]
+struct Line {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    delay: Duration,
+    held: bool,
+    refused: bool,
+    /// Answers that still pass before their connection is cut.
+    cut_after: Option<usize>,
+    /// Both ends of what is connected, by number.
+    connections: HashMap<u64, [TcpStream; 2]>,
+    connected: u64,
+}
+
+impl Proxy {
+    pub fn start(to: u16) -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen")?;
+        let port = listener.local_addr()?.port();
+        let line = Arc::new(Line::default());
+        let accepting = line.clone();
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                // Whoever cannot be connected finds the connection closed.
+                let _ = connect(client, to, &accepting);
+            }
+        });
+        Ok(Self { port, line })
+    }
+
+    /// Everything takes this much longer, in each direction.
+    pub fn delay(&self, delay: Duration) {
+        self.line.change(|state| state.delay = delay);
+    }
+
+    /// Nothing passes, and nobody is told.
+    pub fn hold(&self) {
+        self.line.change(|state| state.held = true);
+    }
+
+    /// Cuts what is connected; new connections are let through.
+    pub fn cut(&self) {
+        self.line.change(State::cut);
+    }
+
+    /// Cuts one connection, in the middle of an answer, when so many more bytes have come from the server.
+    pub fn cut_after(&self, bytes: usize) {
+        self.line.change(|state| state.cut_after = Some(bytes));
+    }
+
+    /// Cuts what is connected, and closes new connections at once.
+    pub fn refuse(&self) {
+        self.line.change(|state| {
+            state.refused = true;
+            state.cut();
+        });
+    }
+
+    /// Everything passes again, at once.
+    pub fn restore(&self) {
+        self.line.change(|state| {
+            (state.delay, state.held, state.refused, state.cut_after) = (Duration::ZERO, false, false, None);
+        });
+    }
+
+    /// Connections that were ever let through.
+    pub fn connected(&self) -> u64 {
+        self.line.state().connected
+    }
+}
+
+impl Drop for Proxy {
+    /// The thread that accepts stays, and closes what comes.
+    fn drop(&mut self) {
+        self.refuse();
+    }
+}
+
+impl State {
+    fn cut(&mut self) {
+        let numbers: Vec<u64> = self.connections.keys().copied().collect();
+        numbers.into_iter().for_each(|number| self.close(number));
+    }
+
+    fn close(&mut self, number: u64) {
+        for end in self.connections.remove(&number).into_iter().flatten() {
+            let _ = end.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl Line {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state());
+        self.changed.notify_all();
+    }
+
+    /// How many of the bytes of an answer may pass.
+    fn passes(&self, bytes: usize) -> usize {
+        let mut state = self.state();
+        match state.cut_after {
+            Some(left) if left < bytes => {
+                state.cut_after = None;
+                left
+            }
+            Some(left) => {
+                state.cut_after = Some(left - bytes);
+                bytes
+            }
+            None => bytes,
+        }
+    }
+}
+
+fn connect(client: TcpStream, to: u16, line: &Arc<Line>) -> Result<()> {
+    let server = TcpStream::connect(("127.0.0.1", to))?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let number = {
+        let mut state = line.state();
+        if state.refused {
+            return Ok(());
+        }
+        state.connected += 1;
+        let number = state.connected;
+        state.connections.insert(number, [client.try_clone()?, server.try_clone()?]);
+        number
+    };
+    carry(client.try_clone()?, server.try_clone()?, line.clone(), number, false);
+    carry(server, client, line.clone(), number, true);
+    Ok(())
+}
+
+/// Carries one direction, by two threads: what was read waits its delay while more is read.
+fn carry(mut from: TcpStream, to: TcpStream, line: Arc<Line>, number: u64, answers: bool) {
+    let (pieces, read) = sync_channel::<(Instant, Vec<u8>)>(PIECES_MAX);
+    let writing = line.clone();
+    std::thread::spawn(move || {
+        read_pieces(&mut from, &line, &pieces, answers);
+    });
+    std::thread::spawn(move || {
+        write_pieces(to, &writing, &read);
+        // A client that has sent all may still wait for answers; without answers there is nothing to wait for.
+        if answers {
+            writing.state().close(number);
+        }
+    });
+}
+
+fn read_pieces(from: &mut TcpStream, line: &Line, pieces: &SyncSender<(Instant, Vec<u8>)>, answers: bool) {
+    let mut bytes = vec![0; PIECE_BYTES];
+    while let Ok(size @ 1..) = from.read(&mut bytes) {
+        let passed = if answers { line.passes(size) } else { size };
+        if pieces.send((Instant::now(), bytes[..passed].to_vec())).is_err() || passed < size {
+            return;
+        }
+    }
+}
+
+fn write_pieces(mut to: TcpStream, line: &Line, pieces: &Receiver<(Instant, Vec<u8>)>) {
+    for (since, piece) in pieces {
+        let mut state = line.state();
+        loop {
+            let left = (since + state.delay).saturating_duration_since(Instant::now());
+            state = match (state.held, left.is_zero()) {
+                (true, _) => line.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                (false, false) => line.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+                (false, true) => break,
+            };
+        }
+        drop(state);
+        if to.write_all(&piece).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+}
