@@ -10,6 +10,8 @@ mod plan;
 mod row;
 mod session;
 mod template;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
 
 pub use bindings::exports::mysync::writer::writer::{Problem, Rejection, Settings};
 pub use bindings::mysync::writer::types::TableEvent;
@@ -83,7 +85,11 @@ macro_rules! export {
                 }
             }
 
+            #[cfg(target_arch = "wasm32")]
     $crate::bindings::export_bindings!(Exported with_types_in $crate::bindings);
+            // Elsewhere nothing is exported: other linkers refuse the names.
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: fn() -> Exported = || Exported;
         };
     };
 }

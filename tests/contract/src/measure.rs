@@ -15,14 +15,15 @@ pub const WORKLOADS: [u32; 4] = [1, 10, 100, 1000];
 const RUNS: usize = 7;
 /// Time of one run: long enough to average, short enough for seven of them.
 const RUN: Duration = Duration::from_millis(300);
-/// Batches made ready at a time, outside of what is measured, and few enough to stay in the cache.
-const READY: usize = 16;
+/// Rows made ready at a time, outside of what is measured: few enough to be in the cache, as they are when a batch has just been built.
+const READY_ROWS: u32 = 1000;
 
-/// Prints one JSON line for each figure of each workload.
+/// Prints one JSON line for each figure of each workload, or of the one that the command line names.
 pub async fn bench(name: &str, settings: PluginSettings, mut use_up: impl FnMut(&RedisCommands)) {
     let mut instance = writers::load(settings).await.start().await.expect("the writer starts");
     let plan = instance.define(0, &batches::users()).await.expect("the writer takes the table");
-    for rows in WORKLOADS {
+    let only = std::env::args().nth(1).and_then(|rows| rows.parse().ok());
+    for rows in WORKLOADS.into_iter().filter(|rows| only.is_none_or(|only: u32| only == *rows)) {
         let mut runs = Vec::new();
         for _ in 0..RUNS {
             runs.push(run(&mut instance, &plan, rows, &mut use_up).await);
@@ -42,7 +43,7 @@ async fn run(instance: &mut Instance, plan: &Plan, rows: u32, use_up: &mut impl 
     let template = batches::inserts(plan, 0, rows);
     let (mut wall, mut cpu, mut count) = (Duration::ZERO, Duration::ZERO, 0);
     while wall < RUN {
-        let ready: Vec<Batch> = (0..READY).map(|_| template.clone()).collect();
+        let ready: Vec<Batch> = (0..READY_ROWS / rows).map(|_| template.clone()).collect();
         let (started, cpu_started) = (Instant::now(), cpu_time());
         for batch in ready {
             let mapped = instance.write(batch).await.expect("the writer maps the batch");
@@ -51,7 +52,7 @@ async fn run(instance: &mut Instance, plan: &Plan, rows: u32, use_up: &mut impl 
         }
         cpu += cpu_time() - cpu_started;
         wall += started.elapsed();
-        count += READY as u32 * rows;
+        count += READY_ROWS;
     }
     let per_row = |time: Duration| time.as_nanos() as f64 / f64::from(count);
     (per_row(wall), per_row(cpu))

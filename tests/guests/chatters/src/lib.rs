@@ -18,4 +18,4 @@ impl Behaviour for Chatters {
     }
 }
 
-guest_kit::export!(Chatters with_types_in guest_kit);
+guest_kit::export!(Chatters);

@@ -24,4 +24,4 @@ impl Behaviour for Floods {
     }
 }
 
-guest_kit::export!(Floods with_types_in guest_kit);
+guest_kit::export!(Floods);

@@ -14,4 +14,4 @@ impl Behaviour for Grows {
     }
 }
 
-guest_kit::export!(Grows with_types_in guest_kit);
+guest_kit::export!(Grows);

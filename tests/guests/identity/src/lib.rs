@@ -4,4 +4,4 @@ struct Identity;
 
 impl guest_kit::Behaviour for Identity {}
 
-guest_kit::export!(Identity with_types_in guest_kit);
+guest_kit::export!(Identity);

@@ -6,12 +6,24 @@ wit_bindgen::generate!({
     path: "../../../wit",
     world: "redis-writer",
     pub_export_macro: true,
+    export_macro_name: "export_bindings",
     default_bindings_module: "guest_kit",
 });
 
 pub use exports::mysync::writer::writer::{Batch, Guest, Problem, Rejection, Settings, TablePlan, TableSchema};
 pub use mysync::writer::diagnostics::{Level, emit};
 pub use mysync::writer::redis::{Commands, Packed, submit};
+
+/// Makes a type that is a [`Behaviour`] what the component exports. Elsewhere nothing is exported: other linkers refuse the names.
+#[macro_export]
+macro_rules! export {
+    ($guest:ident) => {
+        #[cfg(target_arch = "wasm32")]
+        $crate::export_bindings!($guest with_types_in $crate);
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: fn() -> $guest = || $guest;
+    };
+}
 
 /// A guest: by itself it asks for every column and makes nothing of them.
 pub trait Behaviour {

@@ -53,4 +53,4 @@ fn lie(rows: &[u32], arguments: &[u32], ends: &[u32], len: usize) {
     submit(&Commands { rows: rows.to_vec(), arguments: arguments.to_vec(), values });
 }
 
-guest_kit::export!(Lies with_types_in guest_kit);
+guest_kit::export!(Lies);

@@ -21,4 +21,4 @@ fn for_ever() -> ! {
     }
 }
 
-guest_kit::export!(Loops with_types_in guest_kit);
+guest_kit::export!(Loops);

@@ -20,4 +20,4 @@ impl Behaviour for Scripted {
     }
 }
 
-guest_kit::export!(Scripted with_types_in guest_kit);
+guest_kit::export!(Scripted);

@@ -13,4 +13,4 @@ impl Behaviour for Traps {
     }
 }
 
-guest_kit::export!(Traps with_types_in guest_kit);
+guest_kit::export!(Traps);

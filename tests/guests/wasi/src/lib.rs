@@ -1,6 +1,7 @@
 //! Wants to know the time.
 
 #![allow(unsafe_code, reason = "the generated glue")]
+#![cfg_attr(not(target_arch = "wasm32"), allow(dead_code, reason = "nothing is exported elsewhere"))]
 
 wit_bindgen::generate!({
     inline: r"
@@ -38,4 +39,5 @@ impl Guest for Curious {
     }
 }
 
+#[cfg(target_arch = "wasm32")]
 export!(Curious);
