@@ -26,6 +26,8 @@ pub struct PartitionBlock {
     /// Last sequence number ever given in this partition.
     prev: u64,
     open: Option<OpenRun>,
+    /// Where the flags of the last row of the current transaction stand.
+    last_flags: Option<usize>,
 }
 
 /// The run of rows being written.
@@ -49,8 +51,6 @@ pub struct BlockBuilder {
     committed_us: u64,
     /// Tells transactions of a builder's life apart.
     ordinal: u64,
-    /// Where the flags of the last row of the current transaction stand.
-    last_row: Option<(usize, usize)>,
     /// The numbering as the log has it: the next number, and the last one of each partition.
     stored: (u64, Vec<u64>),
 }
@@ -68,7 +68,6 @@ impl BlockBuilder {
             transaction,
             committed_us: 0,
             ordinal: 0,
-            last_row: None,
             stored: (next_seq, prevs.to_vec()),
         }
     }
@@ -113,14 +112,12 @@ impl BlockBuilder {
         self.transaction = transaction;
         self.committed_us = committed_us;
         self.ordinal += 1;
-        self.last_row = None;
+        self.partitions.iter_mut().for_each(|part| part.last_flags = None);
     }
 
-    /// Marks the last row since `begin` as the end of its transaction.
+    /// Marks the last row since `begin` as the end of its transaction, in each partition.
     pub fn end(&mut self) {
-        if let Some((partition, at)) = self.last_row.take() {
-            self.partitions[partition].bytes[at] |= ENDS_TRANSACTION;
-        }
+        self.partitions.iter_mut().for_each(PartitionBlock::end);
     }
 
     /// Starts a row in `partition`. The caller appends the images and finishes it.
@@ -166,8 +163,8 @@ impl BlockBuilder {
         head[12] = operation as u8;
         part.bytes.extend_from_slice(&head);
         part.count(seq, self.committed_us);
+        part.last_flags = Some(at + 13);
         self.next_seq += 1;
-        self.last_row = Some((partition, at + 13));
         Ok(RowBuilder { bytes: &mut part.bytes, at })
     }
 
@@ -198,7 +195,12 @@ impl BlockBuilder {
     }
 
     /// Closes what is open; the block can then be stored.
+    ///
+    /// One of several partitions may get nothing more of a transaction that goes on, and could never tell: there the block ends it.
     pub fn seal(&mut self) {
+        if self.partitions.len() > 1 {
+            self.end();
+        }
         self.partitions.iter_mut().for_each(PartitionBlock::close);
     }
 
@@ -222,9 +224,9 @@ impl BlockBuilder {
             part.bytes.clear();
             part.rows = 0;
             part.open = None;
+            part.last_flags = None;
         }
         self.shapes.clear();
-        self.last_row = None;
     }
 }
 
@@ -232,6 +234,12 @@ impl PartitionBlock {
     fn close(&mut self) {
         if let Some(run) = self.open.take() {
             envelope::close(&mut self.bytes, run.start);
+        }
+    }
+
+    fn end(&mut self) {
+        if let Some(at) = self.last_flags.take() {
+            self.bytes[at] |= ENDS_TRANSACTION;
         }
     }
 

@@ -11,6 +11,7 @@ use crate::envelope::{Envelope, EnvelopeError};
 /// Bytes of a row before its images.
 pub const ROW_HEADER_LEN: usize = 18;
 
+/// With several partitions: nothing more of the transaction is sure to come in this one.
 pub const ENDS_TRANSACTION: u8 = 1;
 pub const HAS_BEFORE: u8 = 2;
 pub const HAS_AFTER: u8 = 4;

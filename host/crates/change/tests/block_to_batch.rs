@@ -208,6 +208,30 @@ fn a_place_is_found_again_under_its_new_number() {
 }
 
 #[test]
+fn every_partition_that_a_transaction_touched_knows_that_it_ended() {
+    let shape = shape();
+    let mut block = BlockBuilder::new(LogId([7; 16]), 100, &[0, 0, 0]);
+    block.shape(shape.fingerprint(), shape.clone());
+    block.begin(TransactionId { gtid: None, file: "binlog.000001".into(), offset: 4 }, 1_000);
+    for (number, partition) in [0, 1, 0].into_iter().enumerate() {
+        let mut row = block.row(partition, shape.fingerprint(), Operation::Insert, number as u64).unwrap();
+        images(row.images(), &(number as i64, None));
+        row.finish(true);
+    }
+    // Sealed inside the transaction: partition 1 may get nothing more of it, and must not wait for that.
+    block.seal();
+    for partition in [0, 1] {
+        let mut reader = BlockReader::default();
+        reader.refill().extend_from_slice(&block.partitions()[partition].bytes);
+        let mut builder = BatchBuilder::new("w", Limits { rows: 9, bytes: 1 << 20, rows_max: 9, bytes_max: 1 << 20 });
+        builder.start(&Place::default());
+        builder.take(&mut reader, None, &planned(&[0])).unwrap();
+        assert!(builder.extent().whole, "partition {partition} waits for ever");
+    }
+    assert!(block.partitions()[2].is_empty());
+}
+
+#[test]
 fn discarded_rows_give_their_numbers_back() {
     let mut block = block(&[vec![(1, None), (2, None)]]);
     assert_eq!(block.next_seq(), 102);
