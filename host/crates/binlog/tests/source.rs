@@ -1,4 +1,5 @@
 //! The source's own parts: events, payloads, logging in; and real servers, where there are any.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "source/bytes.rs"]
 mod bytes;
@@ -10,5 +11,7 @@ mod events;
 mod login;
 #[path = "source/payloads.rs"]
 mod payloads;
+#[path = "source/rows.rs"]
+mod rows;
 #[path = "source/servers.rs"]
 mod servers;

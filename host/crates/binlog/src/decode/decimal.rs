@@ -17,7 +17,12 @@ impl Decimal {
     /// `None`: MySQL has no such type.
     pub fn new(precision: u8, scale: u8) -> Option<Self> {
         let fits = (1..=65).contains(&precision) && scale <= 30 && scale <= precision;
-        fits.then_some(Self { integers: precision - scale, scale })
+        fits.then(|| Self { integers: precision - scale, scale })
+    }
+
+    /// Inside JSON it stands as MySQL computed it, in up to 81 digits; leading zeros can make more than a column holds.
+    pub fn computed(precision: u8, scale: u8) -> Option<Self> {
+        (precision <= 81 && scale <= precision).then(|| Self { integers: precision - scale, scale })
     }
 
     /// Bytes of a value.
@@ -26,9 +31,9 @@ impl Decimal {
         bytes(self.integers) + bytes(self.scale)
     }
 
-    /// Appends a value's digits, 67 bytes at most. `None`: no DECIMAL.
+    /// Appends a value's digits, 83 bytes at most. `None`: no DECIMAL.
     pub fn append(self, raw: &[u8], out: &mut Vec<u8>) -> Option<()> {
-        let mut copy = [0; 32];
+        let mut copy = [0; 40];
         let bytes = copy.get_mut(..raw.len())?;
         bytes.copy_from_slice(raw);
         let first = bytes.first_mut()?;
@@ -95,5 +100,16 @@ mod tests {
         assert_eq!(text(2, 2, &[0x85]).unwrap(), "0.05");
         assert_eq!(text(1, 0, &[0x80]).unwrap(), "0");
         assert_eq!(text(2, 2, &[0xFF]), None, "127 is no two digits");
+    }
+
+    #[test]
+    fn json_holds_more_digits_than_a_column() {
+        // As MySQL 9.7 wrote the largest DECIMAL(65,30): 36 digits, the first of them 0, and 30 decimals.
+        let nines = [0x3B, 0x9A, 0xC9, 0xFF];
+        let raw = [&[0x85, 0xF5, 0xE0, 0xFF], &nines.repeat(6)[..], &[0x03, 0xE7]].concat();
+        let mut out = Vec::new();
+        Decimal::computed(66, 30).unwrap().append(&raw, &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), format!("{}.{}", "9".repeat(35), "9".repeat(30)));
+        assert!(Decimal::new(66, 30).is_none());
     }
 }

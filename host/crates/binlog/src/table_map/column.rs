@@ -238,11 +238,11 @@ impl<'a> Described<'a> {
         })
     }
 
-    /// Gives each character, ENUM and SET column its collation. `None`: there are too few.
+    /// Gives each character, ENUM and SET column its collation. `None`: there are too few. To the server a VECTOR is a character column, too.
     pub fn collations(&self, columns: &mut [MappedColumn<'a>]) -> Option<()> {
         use ColumnKind as K;
         let count = |wanted: fn(&ColumnKind<'_>) -> bool| columns.iter().filter(|column| wanted(&column.kind)).count();
-        let text = count(|kind| matches!(kind, K::Char { .. } | K::Varchar { .. } | K::Blob { .. }));
+        let text = count(|kind| matches!(kind, K::Char { .. } | K::Varchar { .. } | K::Blob { .. } | K::Vector { .. }));
         let labels = count(|kind| matches!(kind, K::Enum { .. } | K::Set { .. }));
         let mut text = self.fields.charsets.expand(text)?.into_iter();
         let mut labels = self.fields.label_charsets.expand(labels)?.into_iter();
@@ -252,6 +252,9 @@ impl<'a> Described<'a> {
                     *collation = text.next()?;
                 }
                 K::Enum { collation, .. } | K::Set { collation, .. } => *collation = labels.next()?,
+                K::Vector { .. } => {
+                    text.next()?;
+                }
                 _ => {}
             }
         }

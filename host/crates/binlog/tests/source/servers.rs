@@ -27,7 +27,7 @@ struct Mysql {
 async fn servers(test: &str) -> (MutexGuard<'static, ()>, Vec<Mysql>) {
     let guard = ONE_AT_A_TIME.lock().await;
     let Ok(named) = std::env::var("MYSYNC_TEST_MYSQL") else {
-        eprintln!("skipped: {test}: MYSYNC_TEST_MYSQL names no server");
+        mysync_test_support::skip(test, "MYSYNC_TEST_MYSQL names no server");
         return (guard, Vec::new());
     };
     let mut servers = Vec::new();

@@ -41,14 +41,19 @@ pub fn double(value: f64, out: &mut Vec<u8>) -> Option<()> {
     if value.is_sign_negative() {
         out.push(b'-');
     }
-    // `d.ddde-308`: 24 bytes at most.
-    let mut text = [0_u8; 32];
-    let mut rest = &mut text[..];
-    write!(rest, "{:e}", value.abs()).ok()?;
-    let written = 32 - rest.len();
-    let text = text.get(..written)?;
-    let e = text.iter().position(|byte| *byte == b'e')?;
-    let exponent: i32 = std::str::from_utf8(text.get(e + 1..)?).ok()?.parse().ok()?;
+    let mut buffer = [0; 32];
+    let mut text = shortest(value.abs(), &mut buffer)?;
+    let mut even = [0; 32];
+    let mut e = text.find('e')?;
+    // Where two texts are equally near, MySQL takes the even one. That needs so many digits that neighbours are nearer than doubles are.
+    if e > 16
+        && let Some(other) = rounded(value.abs(), e - 2, &mut even)
+        && other.parse() == Ok(value.abs())
+    {
+        (text, e) = (other, other.find('e')?);
+    }
+    let exponent: i32 = text.get(e + 1..)?.parse().ok()?;
+    let text = text.as_bytes();
     let first = *text.first()?;
     let more = text.get(2..e).unwrap_or_default();
     let (point, count) = (if first == b'0' { 1 } else { exponent + 1 }, 1 + more.len() as i32);
@@ -77,6 +82,23 @@ pub fn double(value: f64, out: &mut Vec<u8>) -> Option<()> {
         out.push(b'0')
     }
     Some(())
+}
+
+/// `d.ddde-308`: 24 bytes at most.
+fn shortest(value: f64, buffer: &mut [u8; 32]) -> Option<&str> {
+    written(format_args!("{value:e}"), buffer)
+}
+
+/// The same with so many digits behind the point, the last one rounded half to even.
+fn rounded(value: f64, digits: usize, buffer: &mut [u8; 32]) -> Option<&str> {
+    written(format_args!("{value:.digits$e}"), buffer)
+}
+
+fn written<'a>(text: std::fmt::Arguments<'_>, buffer: &'a mut [u8; 32]) -> Option<&'a str> {
+    let mut rest = &mut buffer[..];
+    rest.write_fmt(text).ok()?;
+    let used = 32 - rest.len();
+    std::str::from_utf8(buffer.get(..used)?).ok()
 }
 
 /// In double quotes. `None`: not UTF-8.
@@ -122,11 +144,11 @@ pub fn opaque(field_type: u8, raw: &[u8], out: &mut Vec<u8>) -> Option<()> {
     match field_type {
         NEWDECIMAL => {
             let ([precision, scale], digits) = raw.split_first_chunk()?;
-            return Decimal::new(*precision, *scale)?.append(digits, out);
+            Decimal::computed(*precision, *scale)?.append(digits, out)
         }
-        DATE => quoted(out, |out| Some(temporal::json_date(packed()?, out))),
-        DATETIME | TIMESTAMP => quoted(out, |out| Some(temporal::json_datetime(packed()?, out))),
-        TIME => quoted(out, |out| Some(temporal::json_time(packed()?, out))),
+        DATE => quoted(out, |out| packed().map(|packed| temporal::json_date(packed, out))),
+        DATETIME | TIMESTAMP => quoted(out, |out| packed().map(|packed| temporal::json_datetime(packed, out))),
+        TIME => quoted(out, |out| packed().map(|packed| temporal::json_time(packed, out))),
         _ => quoted(out, |out| {
             out.extend_from_slice(b"base64:type");
             unsigned(field_type.into(), out);
@@ -185,6 +207,8 @@ mod tests {
             (1e-16, "1e-16"),
             (f64::MIN_POSITIVE, "2.2250738585072014e-308"),
             (f64::MAX, "1.7976931348623157e308"),
+            (121_053_162_733.890_63, "121053162733.89062"),
+            (5e-324, "5e-324"),
         ] {
             assert_eq!(text(value), expected);
         }
