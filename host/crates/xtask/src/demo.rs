@@ -1,0 +1,26 @@
+//! The demo: everything it needs is made here, and `tests/e2e/src/bin/demo.rs` plays it.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::environment::Environment;
+use crate::step::{command, say};
+use crate::{build, plugins, services};
+
+/// `cargo x demo`.
+pub fn run(arguments: &[&str]) -> Result<ExitCode> {
+    if let Some(unknown) = arguments.iter().find(|argument| **argument != "--keep") {
+        bail!("the demo knows --keep, and not \"{unknown}\"");
+    }
+    let mut environment = Environment::new()?;
+    environment.set_mysql_homes(&[services::newest_mysql()?])?;
+    environment.set("MYSYNC_REDIS_SERVER", services::redis_server()?);
+    environment.set("MYSYNC_PLUGINS_DIR", plugins::build()?);
+    say("building mysync with the dev profile: dependencies optimised a little, our own code not at all");
+    let programs = build::programs(&["build", "--workspace", "--bin", "mysync", "--bin", "demo"])?;
+    environment.set("MYSYNC_BIN", build::find(&programs, "mysync")?);
+    let mut demo = command(build::find(&programs, "demo")?);
+    let ended = environment.apply(&mut demo).args(arguments).status()?;
+    Ok(if ended.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
