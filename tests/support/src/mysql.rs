@@ -52,6 +52,11 @@ impl Home {
 /// A server of its own: GTIDs, full rows and full metadata, unless its flags say otherwise. Root has no password.
 pub struct Mysql {
     pub port: u16,
+    /// None: somebody else runs it.
+    own: Option<Own>,
+}
+
+struct Own {
     home: Home,
     flags: Vec<String>,
     /// Ends before its folder goes.
@@ -65,7 +70,7 @@ impl Mysql {
         let dir = tempfile::Builder::new().prefix("mysql-").tempdir()?;
         copy_folder(&home.dir.join("template"), &dir.path().join("data"))?;
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let mut mysql = Self { port: 0, home: home.clone(), flags, process: None, dir };
+        let mut mysql = Self { port: 0, own: Some(Own { home: home.clone(), flags, process: None, dir }) };
         let mut starts = 0;
         loop {
             mysql.port = free_port();
@@ -77,32 +82,27 @@ impl Mysql {
         }
     }
 
-    /// Ends it like a power cut, if it runs, and starts it again on its files and its port.
-    pub fn restart(&mut self) -> Result<()> {
-        self.kill();
-        std::fs::write(self.error_log(), "")?;
-        let data = self.dir.path().join("data");
-        let mut command = Command::new(self.home.dir.join("mysqld"));
-        command.current_dir(&data).args(&self.home.flags).args([
-            format!("--datadir={}", data.display()),
-            format!("--port={}", self.port),
-            format!("--server-id={}", self.port),
-            format!("--log-error={}", self.error_log().display()),
-            // Beside the data: the name of a socket may not be long.
-            "--socket=mysql.sock".to_owned(),
-            "--pid-file=mysqld.pid".to_owned(),
-        ]);
-        command.args(&self.flags);
-        let mut process = Process::start(command, &self.error_log())?;
-        let what = format!("{} on port {}", self.home.name(), self.port);
-        wait_until_up(&mut process, &what, &self.error_log(), START_TIME, || greets(self.port))?;
-        self.process = Some(process);
-        Ok(())
+    /// One that somebody else runs on this machine, first in `MYSYNC_TEST_MYSQL`, if there is any.
+    pub fn given() -> Result<Option<Self>> {
+        let Ok(addresses) = std::env::var("MYSYNC_TEST_MYSQL") else { return Ok(None) };
+        let address = addresses.split(',').next().unwrap_or_default();
+        let port = address.strip_prefix("127.0.0.1:").and_then(|port| port.parse().ok());
+        let port = port.with_context(|| format!("MYSYNC_TEST_MYSQL is no 127.0.0.1:PORT: {addresses}"))?;
+        greets(port).with_context(|| format!("no MySQL answers on port {port}"))?;
+        Ok(Some(Self { port, own: None }))
     }
 
-    /// Ends it like a power cut.
+    /// Ends it like a power cut, if it runs, and starts it again on its files and its port.
+    pub fn restart(&mut self) -> Result<()> {
+        let port = self.port;
+        self.own.as_mut().context("a server that somebody else runs is not restarted")?.restart(port)
+    }
+
+    /// Ends it like a power cut, unless somebody else runs it.
     pub fn kill(&mut self) {
-        self.process = None;
+        if let Some(own) = &mut self.own {
+            own.process = None;
+        }
     }
 
     pub fn url(&self) -> String {
@@ -131,7 +131,32 @@ impl Mysql {
 
     /// What it has said since its last start.
     pub fn said(&self) -> String {
-        std::fs::read(self.error_log()).map_or(String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
+        let said = self.own.as_ref().and_then(|own| std::fs::read(own.error_log()).ok());
+        said.map_or(String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+impl Own {
+    fn restart(&mut self, port: u16) -> Result<()> {
+        self.process = None;
+        std::fs::write(self.error_log(), "")?;
+        let data = self.dir.path().join("data");
+        let mut command = Command::new(self.home.dir.join("mysqld"));
+        command.current_dir(&data).args(&self.home.flags).args([
+            format!("--datadir={}", data.display()),
+            format!("--port={port}"),
+            format!("--server-id={port}"),
+            format!("--log-error={}", self.error_log().display()),
+            // Beside the data: the name of a socket may not be long.
+            "--socket=mysql.sock".to_owned(),
+            "--pid-file=mysqld.pid".to_owned(),
+        ]);
+        command.args(&self.flags);
+        let mut process = Process::start(command, &self.error_log())?;
+        let what = format!("{} on port {port}", self.home.name());
+        wait_until_up(&mut process, &what, &self.error_log(), START_TIME, || greets(port))?;
+        self.process = Some(process);
+        Ok(())
     }
 
     fn error_log(&self) -> PathBuf {
