@@ -8,10 +8,12 @@
 //! ```
 //! All integers outside the header are little-endian. A reader refuses versions and kinds it does not know.
 
+use std::fmt::{self, Write as _};
+
 use bincode::{BorrowDecode, Encode};
 use serde::{Deserialize, Serialize};
 
-use crate::position::{Gtid, GtidSource, TransactionId};
+use crate::position::{Gtid, GtidSource, TransactionId, write_server};
 use crate::schema::{Fingerprint, TableShape};
 
 /// The version this program writes, and the newest it reads.
@@ -21,15 +23,15 @@ pub const VERSION: u8 = 1;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct LogId(pub [u8; 16]);
 
-impl std::fmt::Display for LogId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
-impl std::fmt::Debug for LogId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        std::fmt::Display::fmt(self, f)
+impl fmt::Debug for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -72,6 +74,35 @@ impl<'a> TransactionRef<'a> {
     pub fn to_id(self) -> TransactionId {
         let gtid = self.gtid.map(|(uuid, tag, number)| Gtid { source: GtidSource { uuid, tag: tag.into() }, number });
         TransactionId { gtid, file: self.file.into(), offset: self.offset }
+    }
+
+    /// Whether `text` is what [`TransactionId`] is spelled like.
+    pub fn is_named(&self, text: &str) -> bool {
+        let mut rest = Rest(text);
+        write!(rest, "{self}").is_ok() && rest.0.is_empty()
+    }
+}
+
+/// As the [`TransactionId`] it stands for.
+impl fmt::Display for TransactionRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.gtid {
+            Some((uuid, tag, number)) => {
+                write_server(f, &uuid, tag)?;
+                write!(f, ":{number}")
+            }
+            None => write!(f, "{}:{}", self.file, self.offset),
+        }
+    }
+}
+
+/// What is left of a text behind what was written.
+struct Rest<'a>(&'a str);
+
+impl fmt::Write for Rest<'_> {
+    fn write_str(&mut self, written: &str) -> fmt::Result {
+        self.0 = self.0.strip_prefix(written).ok_or(fmt::Error)?;
+        Ok(())
     }
 }
 

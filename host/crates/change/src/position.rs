@@ -35,14 +35,24 @@ impl GtidSource {
 
 impl fmt::Display for GtidSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, byte) in self.uuid.iter().enumerate() {
-            if matches!(i, 4 | 6 | 8 | 10) {
-                f.write_str("-")?;
-            }
-            write!(f, "{byte:02x}")?;
-        }
-        if self.tag.is_empty() { Ok(()) } else { write!(f, ":{}", self.tag) }
+        write_server(f, &self.uuid, &self.tag)
     }
+}
+
+/// The server part of a GTID.
+pub(crate) fn write_server(f: &mut fmt::Formatter<'_>, uuid: &[u8; 16], tag: &str) -> fmt::Result {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = [b'-'; 36];
+    let mut at = 0;
+    for (i, byte) in uuid.iter().enumerate() {
+        // A group of digits ends before each of these bytes.
+        at += usize::from(matches!(i, 4 | 6 | 8 | 10));
+        text[at] = DIGITS[usize::from(byte >> 4)];
+        text[at + 1] = DIGITS[usize::from(byte & 15)];
+        at += 2;
+    }
+    f.write_str(std::str::from_utf8(&text).unwrap_or_default())?;
+    if tag.is_empty() { Ok(()) } else { write!(f, ":{tag}") }
 }
 
 fn parse_uuid(text: &str) -> Option<[u8; 16]> {

@@ -1,4 +1,5 @@
 //! What capture writes into blocks is what writers are given, however batches are cut.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::sync::Arc;
 

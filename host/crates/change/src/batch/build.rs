@@ -1,0 +1,312 @@
+//! From records to a batch.
+
+use std::fmt::Write as _;
+
+use super::shapes::{PlannedShape, Shapes};
+use super::taken::{ChainBroken, TakeError, Taken};
+use super::transaction::LastTransaction;
+use super::{Batch, BlockReader, Extent, Limits, NumberedEvent, TableRows};
+use crate::envelope::{self, Envelope, EnvelopeError, Header, Kind, TransactionRef};
+use crate::fence::Place;
+use crate::rows::{self, Operation, Row};
+use crate::schema::Fingerprint;
+
+/// Collects records into a batch.
+#[derive(Debug)]
+pub struct BatchBuilder {
+    limits: Limits,
+    writer: String,
+    batch: Batch,
+    extent: Extent,
+    /// The tables of the batch: place of its shape, place in `batch.tables`.
+    tables: Vec<(u32, usize)>,
+    /// The shape that came last: most often the next one has it, too.
+    entered: Option<EnteredShape>,
+    /// The transaction that came last; none: since the start it is the one that the extent names.
+    transaction: Option<LastTransaction>,
+    /// Whether the extent names it.
+    named: bool,
+    committed_us: u64,
+    /// Whether the transaction has an entry in the batch.
+    noted: bool,
+    wants_ids: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct EnteredShape {
+    fingerprint: Fingerprint,
+    /// Its place in the writer's list of shapes.
+    place: u32,
+    /// Its place in `batch.tables`; none: its rows are not sent.
+    table: Option<usize>,
+}
+
+impl BatchBuilder {
+    /// `writer` is the name that targeted records are compared with.
+    pub fn new(writer: &str, limits: Limits) -> Self {
+        Self {
+            limits,
+            writer: writer.to_owned(),
+            batch: Batch::default(),
+            extent: Extent::default(),
+            tables: Vec::new(),
+            entered: None,
+            transaction: None,
+            named: true,
+            committed_us: 0,
+            noted: false,
+            wants_ids: false,
+        }
+    }
+
+    /// Starts an empty batch behind `last`.
+    pub fn start(&mut self, last: &Place) {
+        self.batch = Batch::default();
+        self.extent = Extent { last: last.clone(), oldest_us: u64::MAX, whole: true, ..Default::default() };
+        self.tables.clear();
+        (self.entered, self.transaction, self.named) = (None, None, true);
+        self.noted = false;
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.extent.records == 0
+    }
+
+    pub fn extent(&self) -> &Extent {
+        &self.extent
+    }
+
+    /// Takes records from `block` up to a limit or the block's end. Records at or before the place the batch has come to are passed over.
+    /// With an `end` the batch ends with that record, whatever the limits: it was a batch before.
+    pub fn take(&mut self, block: &mut BlockReader, end: Option<u64>, shapes: &Shapes) -> Result<Taken, TakeError> {
+        let taken = self.take_envelopes(block, end, shapes);
+        self.name_transaction();
+        taken
+    }
+
+    fn take_envelopes(
+        &mut self,
+        block: &mut BlockReader,
+        end: Option<u64>,
+        shapes: &Shapes,
+    ) -> Result<Taken, TakeError> {
+        while let Some((envelope, next)) = envelope::read(&block.bytes, block.envelope)? {
+            match envelope.header.kind {
+                Kind::Change => {
+                    if self.take_rows(&envelope, &mut block.row, end, shapes)? == Taken::Full {
+                        return Ok(Taken::Full);
+                    }
+                }
+                Kind::TableEvent => {
+                    let seq = envelope.header.first_seq;
+                    if seq > self.extent.last.seq && self.is_full(seq, end, self.extent.whole) {
+                        return Ok(Taken::Full);
+                    }
+                    if seq > self.extent.last.seq {
+                        self.take_event(&envelope)?;
+                    }
+                }
+                kind => return Err(TakeError::Kind(kind)),
+            }
+            (block.envelope, block.row) = (next, 0);
+        }
+        Ok(Taken::Block)
+    }
+
+    fn take_rows(
+        &mut self,
+        envelope: &Envelope<'_>,
+        at: &mut usize,
+        end: Option<u64>,
+        shapes: &Shapes,
+    ) -> Result<Taken, TakeError> {
+        let header = &envelope.header;
+        let mut prev = if *at == 0 { header.prev } else { self.extent.last.seq };
+        let mut entered = false;
+        let mut target: Option<(usize, &PlannedShape)> = None;
+        while let Some((row, next)) = rows::read(envelope, *at)? {
+            if row.seq <= self.extent.last.seq {
+                (prev, *at) = (row.seq, next);
+                continue;
+            }
+            if !entered {
+                // Chained to what came before, whether that was in this batch or is in the store.
+                if prev != self.extent.last.seq {
+                    let (expected, found) = (self.extent.last.seq, prev);
+                    return Err(TakeError::Chain(ChainBroken { expected, found, at: row.seq }));
+                }
+                let begins = self.begins(&header.transaction);
+                if self.is_full(row.seq, end, self.extent.whole || begins) {
+                    return Ok(Taken::Full);
+                }
+                let mine = header.target.is_none_or(|name| name == self.writer);
+                target = if mine { self.table(Fingerprint(header.shape), shapes)? } else { None };
+                self.enter(header, begins);
+                entered = true;
+            } else if self.is_full(row.seq, end, self.extent.whole) {
+                return Ok(Taken::Full);
+            }
+            if let Some((table, shape)) = target {
+                self.push(table, shape, &row)?;
+            }
+            self.extent.last.seq = row.seq;
+            self.extent.last.row = row.number;
+            self.extent.last.second = row.operation == Operation::MoveIn;
+            self.extent.records += 1;
+            self.extent.bytes += next - *at;
+            self.extent.whole = row.ends_transaction;
+            *at = next;
+        }
+        Ok(Taken::Block)
+    }
+
+    /// The batch ends before the record `seq`. `boundary`: a transaction ends there.
+    fn is_full(&self, seq: u64, end: Option<u64>, boundary: bool) -> bool {
+        if let Some(end) = end {
+            return seq > end;
+        }
+        let Limits { rows, bytes, rows_max, bytes_max } = self.limits;
+        let Extent { rows: have, bytes: size, .. } = self.extent;
+        (boundary && (have >= rows || size >= bytes)) || have >= rows_max || size >= bytes_max
+    }
+
+    /// Whether another transaction begins than the one that came last.
+    fn begins(&self, id: &TransactionRef<'_>) -> bool {
+        match &self.transaction {
+            Some(last) => !last.is(id),
+            None => !id.is_named(&self.extent.last.transaction),
+        }
+    }
+
+    fn enter(&mut self, header: &Header<'_>, begins: bool) {
+        if self.extent.records == 0 {
+            self.batch.transactions.first_continues = !begins;
+        }
+        if begins {
+            self.noted = false;
+            self.transaction.get_or_insert_default().set(&header.transaction);
+            self.named = false;
+        }
+        self.committed_us = header.committed_us;
+        self.extent.oldest_us = self.extent.oldest_us.min(header.committed_us);
+        self.extent.youngest_us = self.extent.youngest_us.max(header.committed_us);
+    }
+
+    /// Spells the transaction that came last: once for all records that were taken together.
+    fn name_transaction(&mut self) {
+        if let Some(last) = self.transaction.as_ref().filter(|_| !self.named) {
+            self.extent.last.transaction.clear();
+            // Writing into a string cannot fail.
+            let _ = write!(self.extent.last.transaction, "{}", last.id());
+            self.named = true;
+        }
+    }
+
+    fn table<'s>(
+        &mut self,
+        fingerprint: Fingerprint,
+        shapes: &'s Shapes,
+    ) -> Result<Option<(usize, &'s PlannedShape)>, TakeError> {
+        let entered = match self.entered.filter(|entered| entered.fingerprint == fingerprint) {
+            Some(entered) => entered,
+            None => self.enter_shape(fingerprint, shapes)?,
+        };
+        let shape = shapes.get(entered.place).ok_or(TakeError::Shape(fingerprint))?;
+        Ok(entered.table.map(|table| (table, &**shape)))
+    }
+
+    fn enter_shape(&mut self, fingerprint: Fingerprint, shapes: &Shapes) -> Result<EnteredShape, TakeError> {
+        let (place, shape) = shapes.find(fingerprint).ok_or(TakeError::Shape(fingerprint))?;
+        let table = if shape.plan.ignore { None } else { Some(self.table_of(place, shape)) };
+        let entered = EnteredShape { fingerprint, place, table };
+        self.entered = Some(entered);
+        Ok(entered)
+    }
+
+    fn table_of(&mut self, place: u32, shape: &PlannedShape) -> usize {
+        self.wants_ids |= shape.plan.transaction_ids;
+        if let Some((_, table)) = self.tables.iter().find(|(known, _)| *known == place) {
+            return *table;
+        }
+        let table = self.batch.tables.len();
+        self.batch.tables.push(TableRows {
+            schema: place,
+            numbers: Vec::new(),
+            sequences: Vec::new(),
+            operations: Vec::new(),
+            before: shape.new_images(),
+            after: shape.new_images(),
+        });
+        self.tables.push((place, table));
+        table
+    }
+
+    #[inline]
+    fn push(&mut self, table: usize, shape: &PlannedShape, row: &Row<'_>) -> Result<(), EnvelopeError> {
+        if !self.noted {
+            self.note_transaction();
+        }
+        let rows = &mut self.batch.tables[table];
+        let index = rows.numbers.len() as u32;
+        rows.numbers.push(self.extent.rows);
+        rows.sequences.push(row.seq);
+        rows.operations.push(row.operation);
+        if let Some(image) = row.before.filter(|_| row.operation != Operation::Update || shape.plan.before) {
+            shape.push(&mut rows.before, index, image)?;
+        }
+        if let Some(image) = row.after {
+            shape.push(&mut rows.after, index, image)?;
+        }
+        self.extent.rows += 1;
+        Ok(())
+    }
+
+    /// The first row of a transaction that the writer gets.
+    fn note_transaction(&mut self) {
+        let transactions = &mut self.batch.transactions;
+        transactions.starts.push(self.extent.rows);
+        transactions.committed_us.push(self.committed_us);
+        if self.wants_ids {
+            match &self.transaction {
+                Some(last) => transactions.ids.push_display(&last.id()),
+                None => transactions.ids.push(self.extent.last.transaction.as_bytes()),
+            }
+        }
+        self.noted = true;
+    }
+
+    fn take_event(&mut self, envelope: &Envelope<'_>) -> Result<(), TakeError> {
+        let header = &envelope.header;
+        if header.prev != self.extent.last.seq {
+            let (expected, found) = (self.extent.last.seq, header.prev);
+            return Err(TakeError::Chain(ChainBroken { expected, found, at: header.first_seq }));
+        }
+        let event = serde_json::from_slice(envelope.body)
+            .map_err(|error| EnvelopeError::Damaged { at: 0, what: error.to_string() })?;
+        let begins = self.begins(&header.transaction);
+        self.enter(header, begins);
+        self.batch.events.push(NumberedEvent { number: self.extent.rows, event });
+        self.extent.rows += 1;
+        self.extent.last.seq = header.first_seq;
+        self.extent.last.row = header.first_row;
+        self.extent.last.second = false;
+        self.extent.records += 1;
+        self.extent.bytes += envelope.body.len();
+        self.extent.whole = true;
+        Ok(())
+    }
+
+    /// The batch collected so far, and what it covers.
+    pub fn finish(&mut self) -> (Batch, Extent) {
+        let mut batch = std::mem::take(&mut self.batch);
+        for table in &mut batch.tables {
+            table.before.finish();
+            table.after.finish();
+        }
+        batch.transactions.last_continues = !self.extent.whole;
+        if self.extent.oldest_us == u64::MAX {
+            self.extent.oldest_us = 0;
+        }
+        (batch, self.extent.clone())
+    }
+}
