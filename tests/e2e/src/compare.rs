@@ -14,6 +14,7 @@ use crate::world::PATIENCE;
 pub enum Entry {
     Hash(BTreeMap<String, String>),
     Set(BTreeSet<String>),
+    List(Vec<String>),
     Text(String),
     Json(Value),
 }
@@ -55,6 +56,12 @@ pub async fn expected(mysql: &Mysql) -> Result<Entries> {
         let hash = BTreeMap::from([("k".to_owned(), k.to_string()), ("c".to_owned(), c)]);
         entries.insert(format!("bulk:{id}"), Entry::Hash(hash));
     }
+    for (id, city) in mysql.query::<(i32, String)>("SELECT id, city FROM shop.visits ORDER BY turn").await? {
+        let members = entries.entry(format!("visits:{city}")).or_insert_with(|| Entry::List(Vec::new()));
+        if let Entry::List(members) = members {
+            members.push(id.to_string());
+        }
+    }
     Ok(entries)
 }
 
@@ -63,8 +70,7 @@ pub fn actual(conn: &mut Connection) -> Result<Entries> {
     let mut entries = Entries::new();
     let mut cursor = "0".to_owned();
     loop {
-        let (next, keys): (String, Vec<String>) =
-            redis::cmd("SCAN").arg(&cursor).arg("COUNT").arg(1000).query(conn)?;
+        let (next, keys): (String, Vec<String>) = redis::cmd("SCAN").arg(&cursor).arg("COUNT").arg(1000).query(conn)?;
         let keys: Vec<String> = keys.into_iter().filter(|key| !key.starts_with("mysync:")).collect();
         let mut types = redis::pipe();
         keys.iter().for_each(|key| _ = types.cmd("TYPE").arg(key));
@@ -74,6 +80,7 @@ pub fn actual(conn: &mut Connection) -> Result<Entries> {
             match kind.as_str() {
                 "hash" => reads.cmd("HGETALL").arg(key),
                 "set" => reads.cmd("SMEMBERS").arg(key),
+                "list" => reads.cmd("LRANGE").arg(key).arg(0).arg(-1),
                 _ => reads.cmd("GET").arg(key),
             };
         }
@@ -82,6 +89,7 @@ pub fn actual(conn: &mut Connection) -> Result<Entries> {
             let entry = match kind.as_str() {
                 "hash" => Entry::Hash(redis::from_redis_value(value)?),
                 "set" => Entry::Set(redis::from_redis_value(value)?),
+                "list" => Entry::List(redis::from_redis_value(value)?),
                 "string" => text(&redis::from_redis_value::<String>(value)?),
                 // Gone between two questions.
                 "none" => continue,

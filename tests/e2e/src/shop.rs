@@ -1,12 +1,14 @@
 //! The shop: its tables, and the mappings that its team has written for them.
 
 /// Statements that make it.
-pub const SCHEMA: [&str; 4] = [
+pub const SCHEMA: [&str; 5] = [
     "CREATE DATABASE shop",
     "CREATE TABLE shop.users (id INT PRIMARY KEY, name VARCHAR(100) NOT NULL, email VARCHAR(200), city VARCHAR(50) NOT NULL, \
      score INT NOT NULL DEFAULT 0) DEFAULT CHARSET = utf8mb4",
     "CREATE TABLE shop.orders (id BIGINT PRIMARY KEY, user_id INT NOT NULL, total DECIMAL(12,2) NOT NULL, note TEXT)",
     "CREATE TABLE shop.bulk (id INT PRIMARY KEY, k INT, c CHAR(120), pad CHAR(60))",
+    // `turn` grows with every write of a row of the city.
+    "CREATE TABLE shop.visits (id INT PRIMARY KEY, city VARCHAR(50) NOT NULL, turn BIGINT NOT NULL)",
 ];
 
 /// A hash and a set of members by city from one table.
@@ -53,3 +55,20 @@ as = "hash"
 key = "bulk:{id}"
 columns = ["k", "c"]
 "#;
+
+/// A list for each city of its visits, the one that was written last at the end: it shows whatever is applied twice or out of order.
+pub const VISITS: &str = r#"
+component = "redis-writer.wasm"
+connector = "cache"
+tables = ["shop.visits"]
+
+[[map]]
+table = "shop.visits"
+as = "list"
+key = "visits:{city}"
+member = "{id}"
+"#;
+
+/// All of them, by name.
+pub const WRITERS: [(&str, &str); 4] =
+    [("users-cache", USERS), ("orders-cache", ORDERS), ("bulk-cache", BULK), ("visits-cache", VISITS)];

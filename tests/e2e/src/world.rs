@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use mysync_test_support::{Home, Mysql, Mysync, RedisServer, homes, plugin, skip};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::shop;
@@ -59,6 +60,11 @@ impl World {
             return Ok(None);
         }
         let mysql = Mysql::start(home, &options.mysql)?;
+        Ok(Some(Self::with(mysql, options).await?))
+    }
+
+    /// The same with a MySQL that runs and has no shop.
+    pub async fn with(mysql: Mysql, options: Options) -> Result<Self> {
         let redis = RedisServer::start(&options.redis)?;
         for statement in shop::SCHEMA {
             mysql.exec(statement).await?;
@@ -67,7 +73,7 @@ impl World {
         mysql.exec("GRANT REPLICATION SLAVE, REPLICATION CLIENT, SELECT ON *.* TO mysync@'127.0.0.1'").await?;
         let world = Self { mysql, redis, dir: TempDir::new()?, options };
         world.write_configuration()?;
-        Ok(Some(world))
+        Ok(world)
     }
 
     fn write_configuration(&self) -> Result<()> {
@@ -92,7 +98,7 @@ impl World {
             "[source]\nname = \"shop\"\nurl = \"mysql://mysync:${{MYSYNC_PASSWORD}}@127.0.0.1:{mysql}\"\ntables = [\"shop.*\"]\n{source}\n\n\
              [log]\nkind = \"embedded\"\ndir = \"data\"\n{log}\n\n\
              [connectors.cache]\nkind = \"redis\"\nurl = \"redis://127.0.0.1:{redis}/0\"\n\n\
-             [[folders]]\npath = \"plugins/shop-team\"\nconnectors = [\"cache\"]\nkeys = [\"user:*\", \"users:*\", \"order:*\", \"bulk:*\"]\n\n\
+             [[folders]]\npath = \"plugins/shop-team\"\nconnectors = [\"cache\"]\nkeys = [\"user:*\", \"users:*\", \"order:*\", \"bulk:*\", \"visits:*\"]\n\n\
              [admin]\nlisten = \"127.0.0.1:0\"\n"
         );
         Ok(std::fs::write(self.dir().join("mysync.toml"), text)?)
@@ -144,6 +150,12 @@ impl World {
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         ensure!(output.status.success(), "{arguments:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
         Ok(said)
+    }
+
+    /// What the store remembers of a writer's progress.
+    pub fn fence(&self, writer: &str, partition: u32) -> Result<Option<Value>> {
+        let fence: Option<String> = self.redis.ask(&["GET", &format!("mysync:fence:{{shop/{writer}/{partition}}}")])?;
+        Ok(fence.map(|fence| serde_json::from_str(&fence)).transpose()?)
     }
 
     /// Waits until Redis holds what MySQL holds.

@@ -115,8 +115,28 @@ impl Mysync {
 
     /// Asks it to end, and waits until it has.
     pub async fn terminate(mut self) -> Result<ExitStatus> {
-        self.process.ask_to_end()?;
+        self.ask_to_end()?;
         self.wait_exit().await
+    }
+
+    /// Asks it to end.
+    pub fn ask_to_end(&self) -> Result<()> {
+        self.process.ask_to_end()
+    }
+
+    /// Lets it stand still where it is, as a machine that is frozen does.
+    pub fn pause(&self) -> Result<()> {
+        self.process.pause()
+    }
+
+    /// Lets it go on after a pause.
+    pub fn go_on(&self) -> Result<()> {
+        self.process.go_on()
+    }
+
+    /// None while it runs.
+    pub fn exited(&mut self) -> Result<Option<ExitStatus>> {
+        self.process.exited()
     }
 
     /// Waits until it ends by itself.

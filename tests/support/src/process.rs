@@ -49,6 +49,14 @@ impl Process {
         self.signal(libc::SIGTERM)
     }
 
+    pub fn pause(&self) -> Result<()> {
+        self.signal(libc::SIGSTOP)
+    }
+
+    pub fn go_on(&self) -> Result<()> {
+        self.signal(libc::SIGCONT)
+    }
+
     fn signal(&self, signal: i32) -> Result<()> {
         let id = i32::try_from(self.id())?;
         // SAFETY: a plain system call. The child has not been waited for, so the number is still its own.
