@@ -1,0 +1,12 @@
+//! The log between capture and deliver: ordered, replayable, kept until every writer has passed it.
+//!
+//! [`embedded`] needs nothing but a directory.
+
+pub mod embedded;
+pub mod error;
+pub mod metrics;
+
+pub use embedded::{
+    EmbeddedLog, EmbeddedReader, EmbeddedWriter, Figures, LogSettings, OutsideReader, partitions, read_only,
+};
+pub use error::LogError;

@@ -1,0 +1,209 @@
+//! The writing connection: whoever holds it is the only one who changes the log.
+
+use std::ops::ControlFlow;
+
+use mysync_change::block::{BlockBuilder, PartitionBlock};
+use mysync_change::envelope;
+use mysync_change::position::Checkpoint;
+use mysync_pipeline::ports::Lead;
+use mysync_pipeline::status::now_us;
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{CachedStatement, ToSql};
+
+use super::file::{BLOCK_BYTES_MAX, Database, Identity, PAGE_BYTES, signed, unsigned};
+use super::partition::{Partition, Stored};
+use crate::error::LogError;
+
+/// Numbers for each second of a leader's start; more than an unsynced tail can hold.
+const SECOND: u64 = 1 << 29;
+/// The version of the stored checkpoint.
+const CHECKPOINT_VERSION: i64 = 1;
+/// Statements kept beside those of the partitions.
+const STATEMENTS: usize = 32;
+
+#[derive(Debug)]
+pub struct Store {
+    database: Database,
+    identity: Identity,
+    partitions: Vec<Partition>,
+    /// The last number in each partition.
+    lasts: Vec<u64>,
+    checkpoint: Vec<u8>,
+}
+
+impl Store {
+    pub fn new(database: Database, identity: Identity) -> Result<Self, LogError> {
+        let partitions: Vec<_> = (0..identity.partitions).map(Partition::new).collect();
+        database.connection.set_prepared_statement_cache_capacity(STATEMENTS + 4 * partitions.len());
+        let lasts = partitions.iter().map(|partition| partition.last(&database)).collect::<Result<_, _>>()?;
+        Ok(Self { database, identity, partitions, lasts, checkpoint: Vec::new() })
+    }
+
+    /// The last number in each partition.
+    pub fn lasts(&self) -> &[u64] {
+        &self.lasts
+    }
+
+    /// Starts a leader, durably: numbers that it gives are never given again, not even if all it writes is lost.
+    pub fn lead(&mut self) -> Result<Lead, LogError> {
+        self.lasts =
+            self.partitions.iter().map(|partition| partition.last(&self.database)).collect::<Result<_, _>>()?;
+        let checkpoint = self.read_checkpoint()?;
+        let former = self.database.number("SELECT leader_start FROM log", [])?.unwrap_or(0);
+        let given = self.lasts.iter().copied().max().unwrap_or(0).max(former);
+        let clock = now_us() / 1_000_000 * SECOND;
+        // A clock that stood still or went back must not bring back the numbers of a lost tail.
+        let next_seq = if given == 0 { clock.max(1) } else { clock.max(given + SECOND) };
+        self.synchronous("FULL")?;
+        let noted = self.database.commit(|connection| {
+            connection.prepare_cached("UPDATE log SET leader_start = ?1")?.execute([signed(next_seq)])
+        });
+        self.synchronous("NORMAL")?;
+        noted?;
+        Ok(Lead { log_id: self.identity.id, next_seq, prevs: self.lasts.clone(), checkpoint })
+    }
+
+    fn synchronous(&self, how: &str) -> Result<(), LogError> {
+        let set = self.database.connection.pragma_update(None, "synchronous", how);
+        set.map_err(|error| self.database.explain(&error))
+    }
+
+    fn read_checkpoint(&self) -> Result<Option<Checkpoint>, LogError> {
+        let mut checkpoint = None;
+        self.database.each("SELECT version, checkpoint FROM checkpoint", [], |row| {
+            let damaged = |reason| LogError::Checkpoint { reason };
+            let version: i64 = row.get(0)?;
+            if version != CHECKPOINT_VERSION {
+                return Err(
+                    damaged(format!("it has version {version}, this program reads {CHECKPOINT_VERSION}")).into()
+                );
+            }
+            let read = serde_json::from_str(row.get_ref(1)?.as_str()?);
+            checkpoint = Some(read.map_err(|error| damaged(error.to_string()))?);
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(checkpoint)
+    }
+
+    /// Stores a block with its shapes and its checkpoint, all or nothing.
+    pub fn append(&mut self, block: &BlockBuilder, checkpoint: &Checkpoint) -> Result<(), LogError> {
+        self.check(block)?;
+        self.checkpoint.clear();
+        serde_json::to_writer(&mut self.checkpoint, checkpoint)
+            .map_err(|error| LogError::Checkpoint { reason: error.to_string() })?;
+        let mut shapes = Vec::new();
+        for (fingerprint, shape) in block.shapes() {
+            shapes.push((fingerprint.0, envelope::write_schema(self.identity.id, shape)?));
+        }
+        let now = signed(now_us());
+        self.database.commit(|connection| {
+            for (fingerprint, record) in &shapes {
+                // One that comes again is the table's newest again.
+                connection
+                    .prepare_cached(
+                        "INSERT INTO shape (fingerprint, record) VALUES (?1, ?2) ON CONFLICT (fingerprint) DO UPDATE \
+                         SET ordinal = (SELECT max(ordinal) + 1 FROM shape)",
+                    )?
+                    .execute((fingerprint, record))?;
+            }
+            let parts = self.partitions.iter().zip(&self.lasts).zip(block.partitions());
+            for ((partition, prev), part) in parts.filter(|(_, part)| !part.is_empty()) {
+                insert(connection.prepare_cached(&partition.insert)?, part, *prev, now)?;
+            }
+            connection
+                .prepare_cached("INSERT OR REPLACE INTO checkpoint VALUES (1, ?1, ?2)")?
+                .execute((CHECKPOINT_VERSION, Text(&self.checkpoint)))
+        })?;
+        for (last, part) in self.lasts.iter_mut().zip(block.partitions()) {
+            *last = if part.is_empty() { *last } else { part.last_seq };
+        }
+        Ok(())
+    }
+
+    /// A block must go on where the log ends, or a reader would find its chain broken.
+    fn check(&self, block: &BlockBuilder) -> Result<(), LogError> {
+        for (number, (part, last)) in (0..).zip(block.partitions().iter().zip(&self.lasts)) {
+            if part.bytes.len() > BLOCK_BYTES_MAX {
+                return Err(LogError::BlockTooLarge { bytes: part.bytes.len(), max: BLOCK_BYTES_MAX });
+            }
+            if let Some((first, _)) = envelope::read(&part.bytes, 0)?
+                && first.header.prev != *last
+            {
+                return Err(LogError::Order { partition: number, prev: first.header.prev, last: *last });
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes how far writers have come.
+    pub fn note(&self, consumers: &[(String, u32, u64)]) -> Result<(), LogError> {
+        self.database.commit(|connection| {
+            let mut statement = connection.prepare_cached("INSERT OR REPLACE INTO consumer VALUES (?1, ?2, ?3)")?;
+            consumers
+                .iter()
+                .try_for_each(|(name, partition, seq)| statement.execute((name, partition, signed(*seq))).map(|_| ()))
+        })
+    }
+
+    /// How far each writer had come that was ever noted.
+    pub fn consumers(&self) -> Result<Vec<(String, u32, u64)>, LogError> {
+        let mut consumers = Vec::new();
+        self.database.each("SELECT name, partition, seq FROM consumer", [], |row| {
+            consumers.push((row.get(0)?, row.get(1)?, unsigned(row.get(2)?)));
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(consumers)
+    }
+
+    /// The oldest blocks of a partition behind `after`, the newest block left out: it says where the log has come to.
+    pub fn oldest(&self, partition: usize, after: u64, most: u32) -> Result<Vec<Stored>, LogError> {
+        let mut blocks = self.partitions[partition].oldest(&self.database, after, most)?;
+        blocks.retain(|block| block.last_seq < self.lasts[partition]);
+        Ok(blocks)
+    }
+
+    /// When a partition's oldest block was stored; none: there is none.
+    pub fn since_us(&self, partition: usize) -> Result<Option<u64>, LogError> {
+        self.partitions[partition].since_us(&self.database)
+    }
+
+    /// Deletes a partition's blocks up to a number.
+    pub fn delete(&self, partition: usize, last_seq: u64) -> Result<(), LogError> {
+        let delete = &self.partitions[partition].delete;
+        self.database.commit(|connection| connection.prepare_cached(delete)?.execute([signed(last_seq)]).map(|_| ()))
+    }
+
+    /// Bytes of the file in use.
+    pub fn used_bytes(&self) -> Result<u64, LogError> {
+        let pages = self.database.number("PRAGMA page_count", [])?.unwrap_or(0);
+        let free = self.database.number("PRAGMA freelist_count", [])?.unwrap_or(0);
+        Ok(pages.saturating_sub(free) * PAGE_BYTES)
+    }
+
+    /// Moves what is left in the WAL into the file and lets the WAL begin anew. False: somebody still reads from it.
+    pub fn restart_wal(&self) -> Result<bool, LogError> {
+        let blocked = self.database.number("PRAGMA wal_checkpoint(RESTART)", [])?;
+        if blocked != Some(0) {
+            return Ok(false);
+        }
+        // The first commit into a new WAL waits for the disk: better here than in `append`.
+        self.database.commit(|connection| {
+            connection.prepare_cached("UPDATE log SET leader_start = leader_start")?.execute([]).map(|_| true)
+        })
+    }
+}
+
+fn insert(mut statement: CachedStatement<'_>, part: &PartitionBlock, prev: u64, now: i64) -> rusqlite::Result<usize> {
+    let crc = crc32fast::hash(&part.bytes);
+    let numbers = [part.last_seq, part.first_seq, prev, part.committed_us].map(signed);
+    statement.execute((numbers[0], numbers[1], numbers[2], numbers[3], now, crc, &part.bytes))
+}
+
+/// Bytes of JSON: text, without being looked at again.
+struct Text<'a>(&'a [u8]);
+
+impl ToSql for Text<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Text(self.0)))
+    }
+}
