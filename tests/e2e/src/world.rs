@@ -1,11 +1,11 @@
 //! One test's world: a MySQL, a Redis, and a folder with the program's configuration.
 
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use mysync_test_support::{Home, Mysql, Mysync, RedisServer, homes, plugin, skip};
+use mysync_test_support::{Home, Mysql, Mysync, RedisServer, free_port, homes, plugin, skip};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -13,7 +13,8 @@ use crate::shop;
 
 /// Loads of a busy machine included.
 pub const PATIENCE: Duration = Duration::from_secs(180);
-const PASSWORD: &str = "secret";
+/// Of the program's account in MySQL.
+pub const PASSWORD: &str = "tell-nobody";
 
 /// What a world is made of, beside the usual.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +29,10 @@ pub struct Options {
     pub log: &'static str,
     /// Lines of `[source]`.
     pub source: &'static str,
+    /// Keys that writers may touch, beside those of the shop.
+    pub keys: Vec<&'static str>,
+    /// Tables of their own at the end of `mysync.toml`.
+    pub more: &'static str,
     /// MySQL behind this port instead of its own.
     pub mysql_port: Option<u16>,
     /// Redis behind this port instead of its own.
@@ -38,8 +43,13 @@ pub struct World {
     pub mysql: Mysql,
     pub redis: RedisServer,
     dir: TempDir,
+    /// Where the program can be asked, the same over its starts.
+    admin: u16,
     options: Options,
 }
+
+/// What every team of the shop may write.
+const KEYS: [&str; 5] = ["user:*", "users:*", "order:*", "bulk:*", "visits:*"];
 
 impl World {
     /// Starts both servers with the shop in MySQL; none if one of them cannot be had, which is said.
@@ -71,7 +81,7 @@ impl World {
         }
         mysql.exec(&format!("CREATE USER mysync@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'")).await?;
         mysql.exec("GRANT REPLICATION SLAVE, REPLICATION CLIENT, SELECT ON *.* TO mysync@'127.0.0.1'").await?;
-        let world = Self { mysql, redis, dir: TempDir::new()?, options };
+        let world = Self { mysql, redis, dir: TempDir::new()?, admin: free_port(), options };
         world.write_configuration()?;
         Ok(world)
     }
@@ -93,13 +103,15 @@ impl World {
     pub fn reconfigure(&self, options: &Options) -> Result<()> {
         let mysql = options.mysql_port.unwrap_or(self.mysql.port);
         let redis = options.redis_port.unwrap_or(self.redis.port);
-        let (source, log) = (options.source, options.log);
+        let Options { source, log, more, .. } = options;
+        let keys: Vec<&str> = KEYS.into_iter().chain(options.keys.iter().copied()).collect();
+        let admin = self.admin;
         let text = format!(
             "[source]\nname = \"shop\"\nurl = \"mysql://mysync:${{MYSYNC_PASSWORD}}@127.0.0.1:{mysql}\"\ntables = [\"shop.*\"]\n{source}\n\n\
              [log]\nkind = \"embedded\"\ndir = \"data\"\n{log}\n\n\
              [connectors.cache]\nkind = \"redis\"\nurl = \"redis://127.0.0.1:{redis}/0\"\n\n\
-             [[folders]]\npath = \"plugins/shop-team\"\nconnectors = [\"cache\"]\nkeys = [\"user:*\", \"users:*\", \"order:*\", \"bulk:*\", \"visits:*\"]\n\n\
-             [admin]\nlisten = \"127.0.0.1:0\"\n"
+             [[folders]]\npath = \"plugins/shop-team\"\nconnectors = [\"cache\"]\nkeys = {keys:?}\n\n\
+             [admin]\nlisten = \"127.0.0.1:{admin}\"\n{more}\n"
         );
         Ok(std::fs::write(self.dir().join("mysync.toml"), text)?)
     }
@@ -133,20 +145,42 @@ impl World {
 
     /// Starts the program.
     pub fn spawn(&self) -> Result<Mysync> {
-        let mut command = Mysync::command(self.dir(), &["run"])?;
+        self.spawn_in(self.dir())
+    }
+
+    /// Starts the program on another folder.
+    pub fn spawn_in(&self, dir: &Path) -> Result<Mysync> {
+        let mut command = Mysync::command(dir, &["run"])?;
         command.env("MYSYNC_PASSWORD", PASSWORD);
-        Mysync::spawn(command, self.dir())
+        Mysync::spawn(command, dir)
+    }
+
+    /// A copy of the folder: the same configuration, and the log if there is one.
+    pub fn copy(&self) -> Result<TempDir> {
+        let copy = TempDir::new()?;
+        let copied = Command::new("cp").arg("-r").arg(self.dir().join(".")).arg(copy.path()).status()?;
+        ensure!(copied.success(), "cp: {copied}");
+        Ok(copy)
     }
 
     /// Runs one of its other commands to its end.
     pub fn command(&self, arguments: &[&str]) -> Result<Output> {
-        let mut command = Mysync::command(self.dir(), arguments)?;
+        self.command_in(self.dir(), arguments)
+    }
+
+    fn command_in(&self, dir: &Path, arguments: &[&str]) -> Result<Output> {
+        let mut command = Mysync::command(dir, arguments)?;
         Ok(command.env("MYSYNC_PASSWORD", PASSWORD).output()?)
     }
 
     /// The same, and it must go well.
     pub fn command_well(&self, arguments: &[&str]) -> Result<String> {
-        let output = self.command(arguments)?;
+        self.command_well_in(self.dir(), arguments)
+    }
+
+    /// The same on another folder.
+    pub fn command_well_in(&self, dir: &Path, arguments: &[&str]) -> Result<String> {
+        let output = self.command_in(dir, arguments)?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         ensure!(output.status.success(), "{arguments:?}: {said}{}", String::from_utf8_lossy(&output.stderr));
         Ok(said)

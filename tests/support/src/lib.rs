@@ -16,6 +16,7 @@ use std::path::PathBuf;
 
 pub use mysql::{Home, Mysql, homes};
 pub use mysync::Mysync;
+pub use process::free_port;
 pub use proxy::Proxy;
 pub use random::Random;
 pub use redis::RedisServer;

@@ -98,6 +98,14 @@ impl Mysql {
         self.own.as_mut().context("a server that somebody else runs is not restarted")?.restart(port)
     }
 
+    /// [`Mysql::restart`] with other flags in place of those it was started with.
+    pub fn restart_with(&mut self, flags: &[&str]) -> Result<()> {
+        if let Some(own) = &mut self.own {
+            own.flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        }
+        self.restart()
+    }
+
     /// Ends it like a power cut, unless somebody else runs it.
     pub fn kill(&mut self) {
         if let Some(own) = &mut self.own {

@@ -60,6 +60,16 @@ impl RedisServer {
         self.process = None;
     }
 
+    /// Lets it stand still: it neither answers nor closes a connection.
+    pub fn pause(&self) -> Result<()> {
+        self.process.as_ref().context("it does not run")?.pause()
+    }
+
+    /// Lets it go on after a pause.
+    pub fn go_on(&self) -> Result<()> {
+        self.process.as_ref().context("it does not run")?.go_on()
+    }
+
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
