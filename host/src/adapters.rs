@@ -7,7 +7,7 @@ use mysync_binlog::connection::ConnectionSettings;
 use mysync_binlog::source::{MysqlSettings, Selected, StartAt};
 use mysync_binlog::tls::{TlsMode as BinlogTlsMode, TlsSettings};
 use mysync_connectors::redis;
-use mysync_log::{EmbeddedReader, LogSettings as EmbeddedSettings};
+use mysync_log::{LogSettings as EmbeddedSettings, OutsideReader};
 use mysync_pipeline::failure::Failure;
 use mysync_wasm::{Grant, Limits, PluginSettings};
 use sha2::{Digest, Sha256};
@@ -78,7 +78,7 @@ pub fn log(settings: &Settings) -> EmbeddedSettings {
 }
 
 /// Every partition of a log that another process may be writing, as `consumer` sees it.
-pub fn readers(log: &LogSettings, consumer: &str) -> Result<Vec<EmbeddedReader>, Failure> {
+pub fn readers(log: &LogSettings, consumer: &str) -> Result<Vec<OutsideReader>, Failure> {
     let partitions = mysync_log::partitions(&log.dir)?;
     (0..partitions).map(|partition| Ok(mysync_log::read_only(&log.dir, consumer, partition)?)).collect()
 }

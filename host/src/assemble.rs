@@ -27,7 +27,7 @@ pub async fn run(
     shutdown: Shutdown,
     commands: mpsc::Receiver<Command>,
 ) -> Result<(), Fault> {
-    let log = Arc::new(EmbeddedLog::open(adapters::log(&settings)).map_err(Failure::from)?);
+    let log = Arc::new(EmbeddedLog::open(&adapters::log(&settings)).map_err(Failure::from)?);
     let cache_dir = Some(settings.log.dir.join("compiled"));
     let engine = Engine::new(&EngineSettings { cache_dir }).map_err(Failure::from)?;
     let mut supervisor = Supervisor::new(board.clone(), shutdown.clone(), settings.log.partitions);
@@ -35,7 +35,7 @@ pub async fn run(
         supervisor.start(&writer.name, launch(&settings, writer, &log, &engine, &board)?);
     }
     let mut source = Mysql::new(adapters::mysql(&settings.source, &log.id().to_string(), settings.log.partitions));
-    let mut records = log.writer().map_err(Failure::from)?;
+    let mut records = log.writer();
     let ending = shutdown.ending();
     let captured = Box::pin(async move { capture(&mut source, &mut records, &board.capture, ending).await });
     Ok(supervisor.run(captured, commands).await?)

@@ -24,11 +24,10 @@ use toml::de::DeTable;
 
 pub use connectors::{ConnectorSettings, RedisSettings};
 pub use error::{ConfigError, Mistake};
-pub use folders::{FolderSettings, LimitSettings, WriterSettings};
+pub use folders::{FolderSettings, WriterSettings};
 pub use operation::{AdminSettings, LogFormat, LogSettings, TelemetrySettings};
 pub use secret::{Secret, Variables};
-pub use source::{SourceSettings, SourceTls, Start, TlsMode};
-pub use url::Url;
+pub use source::{SourceSettings, Start, TlsMode};
 
 use names::{is_within, overlap};
 use section::{Origin, Section};

@@ -10,8 +10,6 @@ use mysync_change::rows::{self, Operation, Row};
 pub struct Record<'a> {
     pub header: Header<'a>,
     pub seq: u64,
-    /// The record before it in its partition.
-    pub prev: u64,
     pub body: Body<'a>,
 }
 
@@ -40,22 +38,21 @@ pub fn each(block: &BlockReader, mut show: impl FnMut(Record<'_>)) -> Result<(),
     while let Some((envelope, next)) = envelope::read(block.bytes(), at)? {
         at = next;
         let header = envelope.header;
-        let (mut seq, mut prev) = (header.first_seq, header.prev);
+        let mut seq = header.first_seq;
         match header.kind {
             Kind::Change => {
                 let mut row_at = 0;
                 while let Some((row, next)) = rows::read(&envelope, row_at)? {
                     (seq, row_at) = (row.seq, next);
-                    show(Record { header, seq, prev, body: Body::Row(row) });
-                    prev = seq;
+                    show(Record { header, seq, body: Body::Row(row) });
                 }
             }
             Kind::TableEvent => {
                 let event = serde_json::from_slice(envelope.body)
                     .map_err(|error| EnvelopeError::Damaged { at, what: error.to_string() })?;
-                show(Record { header, seq, prev, body: Body::Event(event) });
+                show(Record { header, seq, body: Body::Event(event) });
             }
-            kind => show(Record { header, seq, prev, body: Body::Other(kind) }),
+            kind => show(Record { header, seq, body: Body::Other(kind) }),
         }
     }
     Ok(())

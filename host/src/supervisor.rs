@@ -53,13 +53,7 @@ impl Supervisor {
         self.writers.insert(name.to_owned(), Writer { launch, stop, tasks });
     }
 
-    fn spawn(
-        &self,
-        name: &str,
-        partition: u32,
-        launch: &Launch,
-        stop: &Shutdown,
-    ) -> JoinHandle<Result<(), Failure>> {
+    fn spawn(&self, name: &str, partition: u32, launch: &Launch, stop: &Shutdown) -> JoinHandle<Result<(), Failure>> {
         let status = self.board.writer(name, partition);
         status.set_state(State::Starting);
         let task = launch(partition, stop.ending());
@@ -140,5 +134,8 @@ async fn drain(name: &str, tasks: &mut Vec<JoinHandle<Result<(), Failure>>>) {
 
 fn panicked(panic: &JoinError) -> Failure {
     error!(%panic, "a task panicked");
-    Failure::definite("PANIC", format!("a defect of this program ended the task ({panic}): restart the process, and report it"))
+    Failure::definite(
+        "PANIC",
+        format!("a defect of this program ended the task ({panic}): restart the process, and report it"),
+    )
 }

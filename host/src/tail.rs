@@ -190,7 +190,9 @@ fn show_image(text: &mut String, bytes: &[u8], shape: &TableShape) {
             Ok(Value::Bytes(value)) => {
                 let _ = text.write_str("0x");
                 let shown = &value[..value.len().min(SHOWN_CHARS / 2)];
-                shown.iter().for_each(|byte| drop(write!(text, "{byte:02x}")));
+                for byte in shown {
+                    let _ = write!(text, "{byte:02x}");
+                }
                 if shown.len() < value.len() { write!(text, "… ({} bytes)", value.len()) } else { Ok(()) }
             }
             Err(error) => return text.push_str(&format!("({error})}}")),

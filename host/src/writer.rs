@@ -130,10 +130,9 @@ async fn destination<L: LogReader>(
             Ok((ahead || place.seq == seq).then_some(place))
         }
         Move::Rebase(RebaseTo::Start) => Ok(Some(Place { seq: start, ..Place::default() })),
-        Move::Rebase(RebaseTo::End) => Ok(Some(at_or_before(log, u64::MAX).await?.unwrap_or(Place {
-            seq: start,
-            ..Place::default()
-        }))),
+        Move::Rebase(RebaseTo::End) => {
+            Ok(Some(at_or_before(log, u64::MAX).await?.unwrap_or(Place { seq: start, ..Place::default() })))
+        }
     }
 }
 
@@ -327,7 +326,8 @@ mod tests {
     #[test]
     fn what_is_going_to_happen_is_said() {
         let ours = LogId([7; 16]);
-        let to = |seq| replacement(&ours.to_string(), None, Place { seq, ..Place::default() }, Move::Rebase(RebaseTo::End));
+        let to =
+            |seq| replacement(&ours.to_string(), None, Place { seq, ..Place::default() }, Move::Rebase(RebaseTo::End));
         for (old, new, said) in [
             (Some(fence(ours, 21)), to(0), "written again"),
             (Some(fence(ours, 21)), to(31), "passed over"),

@@ -1,5 +1,7 @@
 //! The program as a process, without any server: what it says, how it ends, and what it never shows.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -99,7 +101,8 @@ fn a_secret_is_in_no_output() {
     for path in ["/metrics", "/healthz", "/readyz", "/api/status"] {
         seen.push(fixture.get(path));
     }
-    for arguments in [&["status"][..], &["status", "--json"], &["check"], &["log", "tail"], &["writer", "rewind", "x"]] {
+    for arguments in [&["status"][..], &["status", "--json"], &["check"], &["log", "tail"], &["writer", "rewind", "x"]]
+    {
         seen.push(said(&fixture.run(arguments)));
     }
     let ended = running.end("TERM");

@@ -75,10 +75,10 @@ fn a_writer_is_a_pair_of_files_under_its_folders_ceiling() {
     assert_eq!(texts(&cities.keys), ["user:*", "users:by-city:*"], "without wants: all that the folder may");
     assert!(users.mapping.contains("key = \"user:{id}\""));
     assert_eq!(users.component, fixtures("good/plugins/shop-team/redis-writer.wasm"));
-    assert_eq!((users.team.as_str(), users.connector.as_str()), ("shop-team", "cache"));
+    assert_eq!(users.connector, "cache");
     assert_eq!(users.limits.memory, Some(64 << 20));
     assert_eq!(users.limits.deadline, Some(Duration::from_millis(250)));
-    assert_eq!(audit.limits, LimitSettings::default());
+    assert_eq!(audit.limits, folders::LimitSettings::default());
     assert_eq!(
         settings.warnings,
         [

@@ -23,8 +23,6 @@ pub struct WriterSettings {
     pub name: String,
     /// Its TOML file.
     pub file: PathBuf,
-    /// The folder's own name.
-    pub team: String,
     pub component: PathBuf,
     /// The whole text of `file`, for the component.
     pub mapping: String,
@@ -89,11 +87,6 @@ impl FolderSettings {
         Ok(folder)
     }
 
-    /// The team's name: the last part of the path.
-    fn team(&self) -> String {
-        self.path.file_name().map_or_else(|| "plugins".to_owned(), |name| name.to_string_lossy().into_owned())
-    }
-
     /// The TOML files in the folder, by name. Files that begin with a dot are an editor's.
     pub fn writer_files(&self) -> Result<Vec<PathBuf>, ConfigError> {
         let unreadable = |error: std::io::Error| {
@@ -136,7 +129,6 @@ impl FolderSettings {
         Ok(WriterSettings {
             name,
             file: file.to_owned(),
-            team: self.team(),
             component: checked_component(&component, file)?,
             connector: self.grant_connector(&connector)?,
             tables: granted(&tables, checked_tables(&tables)?, &self.tables)?,

@@ -112,7 +112,7 @@ pub fn read_telemetry(section: Option<Section<'_>>) -> Result<TelemetrySettings,
         telemetry.log = value.one_of(&[("human", LogFormat::Human), ("json", LogFormat::Json)])?;
     }
     if let Some(value) = section.get("level") {
-        telemetry.level = value.parse(|text| crate::telemetry::checked_level(text))?;
+        telemetry.level = value.parse(crate::telemetry::checked_level)?;
     }
     section.finish()?;
     Ok(telemetry)
