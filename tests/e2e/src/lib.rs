@@ -2,10 +2,15 @@
 
 pub mod chance;
 pub mod compare;
+pub mod figures;
 pub mod load;
+pub mod rows;
 pub mod shop;
+pub mod show;
+pub mod stages;
+pub mod subscriber;
 pub mod told;
-pub mod watch;
+pub mod witness;
 pub mod world;
 
 pub use world::{Options, World};

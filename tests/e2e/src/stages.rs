@@ -47,15 +47,22 @@ impl Sampling {
         Command::new("kill").args(["-s", "INT", &self.perf.id().to_string()]).status()?;
         self.perf.wait()?;
         let mut command = Command::new("perf");
-        command.args(["script", "--no-inline", "--fields", "ip,sym,dso", "--input"]).arg(self.dir.path().join("samples"));
+        command
+            .args(["script", "--no-inline", "--fields", "ip,sym,dso", "--input"])
+            .arg(self.dir.path().join("samples"));
         let output = command.stderr(Stdio::null()).output()?;
         let text = String::from_utf8_lossy(&output.stdout);
-        let samples: Vec<Vec<&str>> = text.split("\n\n").map(|sample| sample.lines().map(str::trim).collect()).collect();
-        let samples: Vec<Vec<&str>> = samples.into_iter().filter(|frames| frames.iter().any(|frame| !frame.is_empty())).collect();
+        let samples: Vec<Vec<&str>> =
+            text.split("\n\n").map(|sample| sample.lines().map(str::trim).collect()).collect();
+        let samples: Vec<Vec<&str>> =
+            samples.into_iter().filter(|frames| frames.iter().any(|frame| !frame.is_empty())).collect();
         ensure!(!samples.is_empty(), "perf has seen nothing");
         let share = |count: usize| count as f64 / samples.len() as f64;
         let mut table = format!("{} samples\n", samples.len());
-        for (title, names, rows) in [("stage", counted(&samples, |frames| stage(frames)), usize::MAX), ("place", counted(&samples, place), PLACES)] {
+        for (title, names, rows) in [
+            ("stage", counted(&samples, |frames| stage(frames)), usize::MAX),
+            ("place", counted(&samples, place), PLACES),
+        ] {
             table.push_str(&format!("{:>6} {:>8}  {title}\n", "share", "CPU s"));
             for (name, count) in names.into_iter().take(rows) {
                 table.push_str(&format!("{:5.1}% {:8.3}  {name}\n", share(count) * 100.0, share(count) * cpu_seconds));

@@ -12,12 +12,12 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use mysync_e2e_tests::figures::{Times, median};
 use mysync_e2e_tests::stages::Sampling;
-use mysync_e2e_tests::watch::Watch;
+use mysync_e2e_tests::subscriber::Subscriber;
 use mysync_e2e_tests::{Options, World, rows};
 use mysync_test_support::Mysync;
 
 const USAGE: &str = "bench-chain [--rows N] [--transactions N] [--latency-runs N] [--stages]
-0 leaves a part out; --stages says where the CPU time goes (needs perf)";
+1,000 rows at least; 0 transactions or runs leave that part out; --stages says where the CPU time goes (needs perf)";
 
 const COMMITS_PER_SECOND: u32 = 1000;
 const RUN_COMMITS: u32 = 10_000;
@@ -72,7 +72,14 @@ async fn main() -> Result<()> {
 }
 
 /// Reads what was committed meanwhile, until Redis answers the question about the last change so.
-async fn backlog(world: &World, workload: &str, changes: u32, stages: bool, question: &[&str], answer: u32) -> Result<()> {
+async fn backlog(
+    world: &World,
+    workload: &str,
+    changes: u32,
+    stages: bool,
+    question: &[&str],
+    answer: u32,
+) -> Result<()> {
     let mut mysync = world.spawn()?;
     connected(&mut mysync).await?;
     let (started, cpu_before) = (Instant::now(), mysync.cpu_seconds()?);
@@ -113,14 +120,17 @@ async fn connected(mysync: &mut Mysync) -> Result<()> {
 
 async fn latency(world: &World, mysql: &mut Conn, ids: u32, runs: u32) -> Result<()> {
     let mysync = world.mysync().await?;
-    let watch = Watch::start(&world.redis, "bulk:*")?;
-    measure(mysql, &watch, ids, WARM_COMMITS).await?;
+    let subscriber = Subscriber::start(&world.redis, "bulk:*")?;
+    measure(mysql, &subscriber, ids, WARM_COMMITS).await?;
     let (mut quantiles, mut missed) = ([(); 3].map(|()| Vec::new()), Vec::new());
     let cpu_before = mysync.cpu_seconds()?;
     for run in 1..=runs {
-        let measured = measure(mysql, &watch, ids, RUN_COMMITS).await?;
+        let measured = measure(mysql, &subscriber, ids, RUN_COMMITS).await?;
         let [p50, p99, p999] = [500, 990, 999].map(|q| measured.times.quantile(q).as_secs_f64() * 1e6);
-        said(&format!("run {run}: p50 {p50:.0} µs, p99 {p99:.0} µs, p99.9 {p999:.0} µs; {} commits late", measured.late));
+        said(&format!(
+            "run {run}: p50 {p50:.0} µs, p99 {p99:.0} µs, p99.9 {p999:.0} µs; {} commits late",
+            measured.late
+        ));
         quantiles.iter_mut().zip([p50, p99, p999]).for_each(|(all, one)| all.push(one));
         missed.push(f64::from(measured.late) / f64::from(RUN_COMMITS) * 100.0);
     }
@@ -145,7 +155,7 @@ struct Measured {
 }
 
 /// Commits on a schedule that waits for nothing, and matches what becomes visible one to one, in order.
-async fn measure(mysql: &mut Conn, watch: &Watch, ids: u32, commits: u32) -> Result<Measured> {
+async fn measure(mysql: &mut Conn, subscriber: &Subscriber, ids: u32, commits: u32) -> Result<Measured> {
     let interval = Duration::from_secs(1) / COMMITS_PER_SECOND;
     let update = mysql.prep("UPDATE shop.bulk SET k = k + 1 WHERE id = ?").await?;
     let (mut acknowledged, mut late) = (Vec::new(), 0);
@@ -163,7 +173,7 @@ async fn measure(mysql: &mut Conn, watch: &Watch, ids: u32, commits: u32) -> Res
     mysql.close(update).await?;
     let mut times = Vec::new();
     for (id, at) in acknowledged {
-        times.push(watch.seen(&format!("bulk:{id}"))?.saturating_duration_since(at));
+        times.push(subscriber.seen(&format!("bulk:{id}"))?.saturating_duration_since(at));
     }
     Ok(Measured { times: Times::new(times), late })
 }
