@@ -1,7 +1,7 @@
 //! A load on the shop: several sessions that insert, change, move and delete rows of its tables, until they are told to stop.
 //!
 //! Every transaction also writes its session's next turn: to two rows of `shop.bulk` that are only ever changed together, and to a row of
-//! `shop.visits`. [`Watch`](crate::watch::Watch) sees by them whether the store takes any step back.
+//! `shop.visits`. [`Witness`](crate::witness::Witness) sees by them whether the store takes any step back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

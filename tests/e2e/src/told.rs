@@ -4,6 +4,11 @@ use anyhow::{Context, Result, ensure};
 use mysync_test_support::{Mysync, until};
 use serde_json::Value;
 
+/// Capture's part of the status.
+pub fn capture(mysync: &Mysync) -> Result<Value> {
+    Ok(mysync.status()?["capture"].clone())
+}
+
 /// One writer's part of the status, in its first partition.
 pub fn writer(mysync: &Mysync, name: &str) -> Result<Value> {
     let status = mysync.status()?;
@@ -19,7 +24,7 @@ pub async fn wait_writer(mysync: &Mysync, name: &str, state: &str, code: &str) -
 /// Waits until capture is in a state, for a reason.
 pub async fn wait_capture(mysync: &Mysync, state: &str, code: &str) -> Result<Value> {
     let what = format!("capture is {state}, {code}");
-    until(&what, async || is(mysync.status()?["capture"].clone(), state, code)).await
+    until(&what, async || is(capture(mysync)?, state, code)).await
 }
 
 fn is(told: Value, state: &str, code: &str) -> Result<Value> {
@@ -27,13 +32,27 @@ fn is(told: Value, state: &str, code: &str) -> Result<Value> {
     Ok(told)
 }
 
-/// Waits until a loop has failed so often in a row of attempts that its waits have grown.
-pub async fn wait_errors(mysync: &Mysync, of: impl Fn(&Value) -> &Value, errors: u64) -> Result<()> {
+/// Waits until so many attempts have failed, ever.
+pub async fn wait_errors(look: impl Fn() -> Result<Value>, errors: u64) -> Result<()> {
     until(&format!("{errors} attempts have failed"), async || {
-        let status = mysync.status()?;
-        let told = of(&status)["errors"].as_u64().unwrap_or(0);
-        ensure!(told >= errors, "{}", of(&status));
-        Ok(())
+        let told = look()?;
+        Ok(ensure!(count(&told, "errors") >= errors, "{told}"))
     })
     .await
+}
+
+/// Waits until so many more rows went by. Answers what was told then.
+pub async fn wait_rows(look: impl Fn() -> Result<Value>, more: u64) -> Result<Value> {
+    let before = count(&look()?, "rows");
+    until("rows go by", async || {
+        let told = look()?;
+        ensure!(count(&told, "rows") >= before + more, "{told}");
+        Ok(told)
+    })
+    .await
+}
+
+/// One of the figures.
+pub fn count(told: &Value, figure: &str) -> u64 {
+    told[figure].as_u64().unwrap_or(0)
 }

@@ -17,27 +17,27 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// What is seen at one moment of a session's two rows, and of its visits.
 type Seen = (Option<u64>, Option<u64>, Vec<String>);
 
-pub struct Watch {
+pub struct Witness {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Result<u64>>,
 }
 
-impl Watch {
+impl Witness {
     /// `whole`: transactions become visible as a whole, as they do with one partition.
     pub fn start(redis: &RedisServer, whole: bool) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (url, stopped) = (redis.url(), stop.clone());
-        Self { stop, thread: std::thread::spawn(move || watch(&url, whole, &stopped)) }
+        Self { stop, thread: std::thread::spawn(move || look_on(&url, whole, &stopped)) }
     }
 
     /// Answers how many turns were seen one after the other.
     pub fn stop(self) -> Result<u64> {
         self.stop.store(true, Relaxed);
-        self.thread.join().map_err(|_| anyhow!("the watch panicked"))?
+        self.thread.join().map_err(|_| anyhow!("the witness panicked"))?
     }
 }
 
-fn watch(url: &str, whole: bool, stop: &AtomicBool) -> Result<u64> {
+fn look_on(url: &str, whole: bool, stop: &AtomicBool) -> Result<u64> {
     let client = redis::Client::open(url)?;
     let mut conn = None;
     let mut last = [0; SESSIONS as usize];
