@@ -25,8 +25,9 @@ impl Writer for RedisWriter {
     fn configure(settings: &Settings) -> Result<Self, Vec<Problem>> {
         let mapping = Mapping::parse(&settings.mapping)?;
         let (mut maps, mut problems) = (Vec::new(), Vec::new());
+        let tables = mapping.tables();
         for section in mapping.sections()? {
-            match Map::read(section) {
+            match Map::read(section, tables.as_deref()) {
                 Ok(map) => maps.push(map),
                 Err(wrong) => problems.extend(wrong),
             }
@@ -36,8 +37,13 @@ impl Writer for RedisWriter {
 
     fn table(&self, plan: &mut Plan<'_>) -> Result<Option<Vec<Entry>>, Vec<Problem>> {
         let name = format!("{}.{}", plan.schema().database, plan.schema().name);
+        let maps: Vec<&Map> = self.maps.iter().filter(|map| map.table.matches(&name)).collect();
         let (mut entries, mut problems) = (Vec::new(), Vec::new());
-        for map in self.maps.iter().filter(|map| map.table.matches(&name)) {
+        for (at, map) in maps.iter().enumerate() {
+            if let Some(other) = maps[..at].iter().find(|other| map.clashes_with(other)) {
+                let message = format!("this is also the key of a {} (line {})", other.structure(), other.key.line);
+                problems.push(map.key.problem(message + ": one key of Redis holds one structure"));
+            }
             match Entry::bind(map, plan) {
                 Ok(entry) => entries.push(entry),
                 Err(wrong) => problems.extend(wrong),
@@ -55,14 +61,13 @@ impl Writer for RedisWriter {
     }
 
     fn event(&self, entries: &Vec<Entry>, schema: &TableSchema, event: &TableEvent) -> Result<(), String> {
-        let table = format!("{}.{}", schema.database, schema.name);
         match event.kind.as_str() {
-            "truncate" | "drop" if entries.iter().any(|entry| !entry.keeps_truncated()) => Err(format!(
-                "{} of {table}: its entries in Redis cannot be found by that; remove them by hand and set `on_truncate = \"keep\"` to go on",
-                event.kind
-            )),
+            "truncate" | "drop" if entries.iter().any(|entry| !entry.keeps_truncated()) => Err(
+                "its entries in Redis cannot be found by that; `on_truncate = \"keep\"` in the mapping goes on and leaves them as they are"
+                    .to_owned(),
+            ),
             kind => {
-                warn(&format!("{kind} of {table}: its entries in Redis stay as they are"));
+                warn(&format!("{kind} of {}.{}: its entries in Redis stay as they are", schema.database, schema.name));
                 Ok(())
             }
         }

@@ -200,6 +200,15 @@ impl Argument for [u8] {
     }
 }
 
+/// One behind the other: `("user:", id)`.
+impl<A: Argument, B: Argument> Argument for (A, B) {
+    #[inline]
+    fn write(&self, out: &mut Vec<u8>) {
+        self.0.write(out);
+        self.1.write(out);
+    }
+}
+
 impl<T: Argument + ?Sized> Argument for &T {
     #[inline]
     fn write(&self, out: &mut Vec<u8>) {

@@ -38,9 +38,13 @@ pub trait Writer: Sized {
     /// Turns a row into commands. An error rejects the row: its commands are dropped, those of other rows stand.
     fn row(&self, table: &Self::Table, row: &Row<'_>, out: &mut Commands) -> Result<(), String>;
 
-    /// A table was truncated, dropped or renamed. An error rejects the event, and by that stops delivery before it.
-    fn event(&self, _table: &Self::Table, _schema: &TableSchema, _event: &TableEvent) -> Result<(), String> {
-        Ok(())
+    /// A table was truncated, dropped or renamed: rows came or went without a change of each. An error rejects the event, and by that stops
+    /// delivery before it. Without an answer of one's own a table that is truncated or dropped is a reason to stop.
+    fn event(&self, _table: &Self::Table, _schema: &TableSchema, event: &TableEvent) -> Result<(), String> {
+        match event.kind.as_str() {
+            "truncate" | "drop" => Err("the writer does not know what becomes of its entries".to_owned()),
+            _ => Ok(()),
+        }
     }
 }
 

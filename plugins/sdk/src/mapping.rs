@@ -5,7 +5,7 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::Problem;
+use crate::{Pattern, Problem};
 
 /// A value, and where it stands in the mapping's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +73,18 @@ impl<'a> Mapping<'a> {
             sections.push(Section { text: self.text, start, table, asked: Vec::new(), problems: Vec::new() });
         }
         Ok(sections)
+    }
+}
+
+impl Mapping<'_> {
+    /// The tables whose rows the host sends at all: its own key `tables`, which it checks. `None` if the text does not hold it.
+    pub fn tables(&self) -> Option<Vec<Pattern>> {
+        let DeValue::Array(names) = self.root.get("tables")?.get_ref() else { return None };
+        let name = |name: &Spanned<DeValue<'_>>| match name.get_ref() {
+            DeValue::String(text) => Some(Pattern::new(text.to_string())),
+            _ => None,
+        };
+        names.iter().map(name).collect()
     }
 }
 

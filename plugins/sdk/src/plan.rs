@@ -2,6 +2,7 @@
 
 use crate::bindings::mysync::writer::types::{TablePlan, TableSchema};
 use crate::row::Place;
+use crate::{Problem, problem};
 
 /// A plan for the rows of one shape. It starts out asking for nothing.
 #[derive(Debug)]
@@ -37,21 +38,31 @@ impl<'a> Plan<'a> {
         Some(Place(at as u16))
     }
 
+    /// Asks for a column without which nothing can be done.
+    pub fn required(&mut self, name: &str) -> Result<Place, Vec<Problem>> {
+        let TableSchema { database, name: table, .. } = self.schema;
+        self.column(name).ok_or_else(|| vec![problem(format!("{database}.{table} has no column `{name}`"))])
+    }
+
     /// Asks for the before images of updates too: for entries that have to go when a row's values change.
     pub fn with_before(&mut self) {
         self.plan.before = true;
     }
 
-    /// Says that names of store entries are made of this column. If it is outside the primary key an update can change it: updates then
-    /// come with their before images, by which the former entry can be found.
-    pub fn names_entries(&mut self, place: Place) {
-        let column = self.plan.columns[usize::from(place.0)];
-        if self.schema.primary_key.contains(&column) {
+    /// Says of which columns the name of a store entry is made, all of them. If an update can change one, updates come with their before
+    /// images, by which the former entry can be found. If the primary key is not wholly among them, rows of different keys can meet in the
+    /// entry, and the host sees to it that their order is kept.
+    pub fn names_entry(&mut self, places: &[Place]) {
+        let key = &self.schema.primary_key;
+        let columns: Vec<u16> = places.iter().map(|place| self.plan.columns[usize::from(place.0)]).collect();
+        self.plan.before |= columns.iter().any(|column| !key.contains(column));
+        if !key.is_empty() && key.iter().all(|column| columns.contains(column)) {
             return;
         }
-        self.plan.before = true;
-        if !self.plan.order_by.contains(&column) {
-            self.plan.order_by.push(column);
+        for column in columns {
+            if !self.plan.order_by.contains(&column) {
+                self.plan.order_by.push(column);
+            }
         }
     }
 }

@@ -191,6 +191,22 @@ impl<'a> Row<'a> {
         self.committed_us
     }
 
+    /// What is gone with this change: the row of a delete, or the old one of a changed key. What stands for it in the store has to go.
+    pub fn removed(&self) -> Option<Image<'a>> {
+        match self.operation() {
+            Operation::Delete | Operation::MoveOut => self.before(),
+            _ => None,
+        }
+    }
+
+    /// What is there after this change: every row but those of [`Row::removed`].
+    pub fn written(&self) -> Option<Image<'a>> {
+        match self.operation() {
+            Operation::Delete | Operation::MoveOut => None,
+            _ => self.after(),
+        }
+    }
+
     /// The row as it was: always for deletes and the halves of a changed key, for updates if the plan asked for it.
     #[inline]
     pub fn before(&self) -> Option<Image<'a>> {

@@ -67,6 +67,8 @@ impl<W: Writer> Session<W> {
             if let Some(event) = events.next_if(|event| turn.is_none() || event.number < lowest) {
                 if let Some(Table { known, own: Some(own) }) = self.tables.get(&event.schema)
                     && let Err(reason) = self.writer.event(own, &known.schema, event)
+                    // Something that happens to a whole database is told of each table, and rejected once.
+                    && rejections.last().is_none_or(|last: &Rejection| last.row != event.number)
                 {
                     rejections.push(Rejection { row: event.number, reason });
                 }

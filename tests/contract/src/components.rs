@@ -8,15 +8,23 @@ use std::sync::OnceLock;
 pub fn plugin(name: &str) -> PathBuf {
     match std::env::var_os("MYSYNC_PLUGINS_DIR") {
         Some(dir) => existing(Path::new(&dir).join(format!("{name}.wasm"))),
-        None => built(&[name.to_owned()]).join(format!("{}.wasm", name.replace('-', "_"))),
+        None => existing(guests_dir().join(format!("{}.wasm", name.replace('-', "_")))),
     }
 }
 
-/// A guest of `tests/guests`, by its folder's name. All are built together, once.
+/// A guest of `tests/guests`, by its folder's name.
 pub fn guest(name: &str) -> PathBuf {
+    existing(guests_dir().join(format!("guest_{name}.wasm")))
+}
+
+/// Where everything is that is built here: all at once.
+fn guests_dir() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
-    let dir = DIR.get_or_init(|| built(&guests().iter().map(|guest| format!("guest-{guest}")).collect::<Vec<_>>()));
-    existing(dir.join(format!("guest_{name}.wasm")))
+    DIR.get_or_init(|| {
+        let guests = guests().into_iter().map(|guest| format!("guest-{guest}"));
+        let plugins = std::env::var_os("MYSYNC_PLUGINS_DIR").is_none().then(|| "redis-writer".to_owned());
+        built(&guests.chain(plugins).collect::<Vec<_>>())
+    })
 }
 
 /// The guests that there are: every folder but the one they are all made of.

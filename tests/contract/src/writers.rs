@@ -30,6 +30,18 @@ pub fn settings(guest: &str, mapping: &str) -> PluginSettings {
     }
 }
 
+/// The redis-writer with these `[[map]]` tables, granted every key.
+pub fn redis_writer(mapping: &str) -> PluginSettings {
+    PluginSettings {
+        name: "redis-writer".to_owned(),
+        component: components::plugin("redis-writer"),
+        mapping: mapping.to_owned(),
+        grant: Grant::new(vec![Pattern::new("*")], None),
+        limits: Limits::default(),
+        partitions: 1,
+    }
+}
+
 pub async fn load(settings: PluginSettings) -> Plugin {
     Plugin::load(engine(), settings).await.expect("a component that can be loaded")
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use mysync_change::schema::TableShape;
 use mysync_contract_tests::writers::{engine, load, settings, shown};
 use mysync_contract_tests::{batches, components};
 use mysync_pipeline::ports::{Mapped, Writer};
@@ -156,6 +157,12 @@ async fn order_over_other_columns_needs_one_partition() {
     assert_eq!(run(&load(two.clone()).await).await.unwrap_err(), "MAPPING_NEEDS_ONE_PARTITION");
     let mut one = load(PluginSettings { partitions: 1, ..two }).await.start().await.unwrap();
     assert_eq!(one.define(0, &batches::users()).await.unwrap().order_by, [0, 1]);
+    let key = PluginSettings { partitions: 2, ..settings("lies", "plan orders by the key") };
+    let mut by_key = load(key).await.start().await.unwrap();
+    assert_eq!(by_key.define(0, &batches::users()).await.unwrap().order_by, [0]);
+    // A part of the key is not what rows are partitioned by.
+    let wider = TableShape { primary_key: vec![0, 3], ..batches::users() };
+    assert_eq!(by_key.define(1, &wider).await.unwrap_err().code, "MAPPING_NEEDS_ONE_PARTITION");
 }
 
 #[tokio::test]
@@ -167,7 +174,12 @@ async fn asks_for_more_than_the_contract_and_is_not_even_compiled() {
 
 #[test]
 fn every_guest_has_a_test() {
-    let tests = concat!(include_str!("hostile.rs"), include_str!("grant.rs"), include_str!("diagnostics.rs"));
+    let tests = concat!(
+        include_str!("hostile.rs"),
+        include_str!("grant.rs"),
+        include_str!("diagnostics.rs"),
+        include_str!("sdk.rs")
+    );
     for guest in components::guests() {
         assert!(tests.contains(&format!("settings(\"{guest}\"")), "no test uses tests/guests/{guest}");
     }

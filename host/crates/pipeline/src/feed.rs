@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use mysync_change::batch::{
-    BatchBuilder, BlockReader, ChainBroken, Extent, Limits, Plan, PlannedShape, Shapes, TakeError, Taken,
+    BatchBuilder, BlockReader, ChainBroken, Extent, Limits, NumberedEvent, Plan, PlannedShape, Shapes, TakeError, Taken,
 };
-use mysync_change::envelope::EnvelopeError;
+use mysync_change::envelope::{EnvelopeError, TableEvent};
 use mysync_change::fence::Place;
 use mysync_change::operations::RedisCommands;
 use mysync_change::pattern::Pattern;
@@ -126,15 +126,15 @@ impl<'a, L: LogReader, W: Writer> Feed<'a, L, W> {
         if extent.rows == 0 {
             return Ok(Prepared { commands: RedisCommands::default(), extent });
         }
-        if let Some(numbered) = batch.events.iter().find(|numbered| numbered.event.what == "truncate") {
-            let event = &numbered.event;
-            return Err(table_truncated(self.writer, &format!("{}.{}", event.database, event.table), &extent));
-        }
         let rows: Vec<_> = batch.tables.iter().map(|t| (t.schema, t.numbers.clone(), t.sequences.clone())).collect();
+        let events: Vec<NumberedEvent> = batch.events.clone();
         let mapped = self.instance.write(batch).await?;
         let Some(rejection) = mapped.rejections.first() else {
             return Ok(Prepared { commands: mapped.commands, extent });
         };
+        if let Some(numbered) = events.iter().find(|numbered| numbered.number == rejection.row) {
+            return Err(event_rejected(self.writer, &numbered.event, &rejection.reason, &extent));
+        }
         let found = rows.iter().find_map(|(schema, numbers, sequences)| {
             let at = numbers.binary_search(&rejection.row).ok()?;
             Some((self.shapes.get(*schema)?.shape.full_name(), sequences[at]))
@@ -143,13 +143,14 @@ impl<'a, L: LogReader, W: Writer> Feed<'a, L, W> {
         Err(Failure::definite(
             "ROW_REJECTED",
             format!(
-                "writer {} cannot map a row of {table} (seq {seq}, in the batch that ends with transaction {}): {} ({} rows of the batch \
-                 are rejected). Nothing of the batch was applied; correct the mapping or the grant and restart, or pass it over with \
+                "writer {} cannot map a row of {table} (seq {seq}, in the batch that ends with transaction {}): {} ({} of the batch's {} rows \
+                 are rejected). Nothing of the batch was applied; correct the mapping or the grant and restart, or pass over the whole batch with \
                  'mysync writer rewind {} --to {}'",
                 self.writer,
                 extent.last.transaction,
                 rejection.reason,
                 mapped.rejections.len(),
+                extent.rows,
                 self.writer,
                 extent.last.seq
             ),
@@ -208,13 +209,18 @@ fn damaged(writer: &str, error: &EnvelopeError) -> Failure {
     Failure::definite(error.code(), format!("writer {writer} cannot read the log: {error}"))
 }
 
-fn table_truncated(writer: &str, table: &str, extent: &Extent) -> Failure {
+fn event_rejected(writer: &str, event: &TableEvent, reason: &str, extent: &Extent) -> Failure {
+    let code = match event.what.as_str() {
+        "truncate" => "TABLE_TRUNCATED",
+        "drop" => "TABLE_DROPPED",
+        _ => "TABLE_EVENT_REJECTED",
+    };
     Failure::definite(
-        "TABLE_TRUNCATED",
+        code,
         format!(
-            "{table} was truncated (transaction {}): its rows are gone without a change of each. Remove their entries from the store of writer \
-             {writer}, then 'mysync writer rewind {writer} --to {}' goes on behind it",
-            extent.last.transaction, extent.last.seq
+            "{} of {}.{} (transaction {}), which concerns rows without a change of each: {reason}. Nothing of the batch was applied; see to the \
+             store of writer {writer} by hand, then 'mysync writer rewind {writer} --to {}' goes on behind the batch",
+            event.what, event.database, event.table, extent.last.transaction, extent.last.seq
         ),
     )
 }

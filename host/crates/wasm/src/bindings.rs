@@ -22,15 +22,15 @@ pub(crate) use generated::mysync::writer::{diagnostics, redis, types};
 pub(crate) use generated::{RedisWriter, RedisWriterPre};
 use types::{Column, ColumnType, Images, Operation, Packed, TableEvent, TableRows, Transactions, Values};
 
-/// Events whose table has no `schema` id are left out: the writer does not know the table, or ignores it.
-pub(crate) fn batch(batch: batch::Batch, schema: impl Fn(&str, &str) -> Option<u32>) -> Batch {
-    let event = |event: batch::NumberedEvent| {
-        let schema = schema(&event.event.database, &event.event.table)?;
-        Some(TableEvent { number: event.number, schema, kind: event.event.what })
+/// `schemas` answers the ids of a database's table, or with `*` of all its tables: of those that the writer takes.
+pub(crate) fn batch(batch: batch::Batch, schemas: impl Fn(&str, &str) -> Vec<u32>) -> Batch {
+    let event = |batch::NumberedEvent { number, event }: batch::NumberedEvent| {
+        let ids = schemas(&event.database, &event.table).into_iter();
+        ids.map(move |schema| TableEvent { number, schema, kind: event.what.clone() })
     };
     Batch {
         tables: batch.tables.into_iter().map(TableRows::from).collect(),
-        events: batch.events.into_iter().filter_map(event).collect(),
+        events: batch.events.into_iter().flat_map(event).collect(),
         transactions: Transactions {
             starts: batch.transactions.starts,
             committed: batch.transactions.committed_us,

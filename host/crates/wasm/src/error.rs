@@ -68,8 +68,8 @@ pub enum WasmError {
     )]
     Table { writer: String, table: String, problems: Vec<Problem> },
     #[error(
-        "writer `{writer}` names store entries of {table} by {columns}, outside its primary key, and the log has {partitions} partitions: \
-         use one partition, or partition this table by these columns"
+        "writer `{writer}` names store entries of {table} by {columns}, so rows of different keys meet in one and their order matters, which \
+         the log's {partitions} partitions do not keep: use one partition, or put the whole primary key into the names"
     )]
     NeedsOnePartition { writer: String, table: String, columns: String, partitions: u32 },
     #[error(

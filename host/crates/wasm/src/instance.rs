@@ -104,7 +104,8 @@ impl Instance {
         let rows = batch.tables.iter().map(|table| table.numbers.len()).sum::<usize>() + batch.events.len();
         running.store.data_mut().collected.start(rows as u32, self.terms.limits.output_bytes);
         let batch = bindings::batch(batch, |database, table| {
-            self.tables.get(&(database.to_owned(), table.to_owned())).copied().flatten()
+            let known = self.tables.iter().filter(|((of, name), _)| of == database && (name == table || table == "*"));
+            known.filter_map(|(_, id)| *id).collect()
         });
         let answer = running.writer.mysync_writer_writer().call_write(&mut running.store, &batch).await;
         let commands = running.store.data_mut().collected.finish();
@@ -155,16 +156,12 @@ impl Instance {
         if let Some(at) = plan.order_by.iter().find(|at| usize::from(**at) >= count) {
             return Err(self.nonsense(CALL_DEFINE, format!("its plan orders by column {at} of {count}")));
         }
-        let outside: Vec<&str> = plan
-            .order_by
-            .iter()
-            .filter(|at| !shape.primary_key.contains(at))
-            .map(|at| shape.columns[usize::from(*at)].name.as_str())
-            .collect();
         let partitions = self.terms.partitions;
-        if partitions > 1 && !outside.is_empty() {
+        if partitions > 1 && !plan.order_by.is_empty() && !same(&plan.order_by, &shape.primary_key) {
+            let names: Vec<&str> =
+                plan.order_by.iter().map(|at| shape.columns[usize::from(*at)].name.as_str()).collect();
             let (writer, table) = (self.terms.name.to_string(), shape.full_name());
-            return Err(WasmError::NeedsOnePartition { writer, table, columns: outside.join(", "), partitions });
+            return Err(WasmError::NeedsOnePartition { writer, table, columns: names.join(", "), partitions });
         }
         Ok(plan)
     }
@@ -195,6 +192,11 @@ impl Writer for Instance {
     async fn write(&mut self, batch: Batch) -> Result<Mapped, Failure> {
         Ok(Instance::write(self, batch).await?)
     }
+}
+
+/// Whether two lists name the same columns.
+fn same(one: &[u16], other: &[u16]) -> bool {
+    one.iter().all(|at| other.contains(at)) && other.iter().all(|at| one.contains(at))
 }
 
 /// Gives the next call its time.

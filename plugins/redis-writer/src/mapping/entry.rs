@@ -77,7 +77,7 @@ impl Entry {
         let mut named_by: Vec<Place> = key.places().chain(kept.member().into_iter().flat_map(|m| m.places())).collect();
         named_by.sort();
         named_by.dedup();
-        named_by.iter().for_each(|place| plan.names_entries(*place));
+        plan.names_entry(&named_by);
         let Map { ttl_ms, keeps_deleted, keeps_truncated, .. } = *map;
         Ok(Self { key, kept, named_by, ttl_ms, keeps_deleted, keeps_truncated })
     }
@@ -331,7 +331,9 @@ fn choose(
         let renamed = choice.rename.iter().find(|(from, _)| from.value == column.value).map(|(_, to)| to);
         let name = renamed.unwrap_or(&column);
         if names.contains(&name.value) {
-            problems.push(name.problem(format!("the entry has a field `{}` already", name.value)));
+            // Without `columns` only the new name of the two stands in the text.
+            let at = choice.rename.iter().map(|(_, to)| to).find(|to| to.value == name.value).unwrap_or(name);
+            problems.push(at.problem(format!("the entry has a field `{}` already", name.value)));
         }
         names.push(name.value.clone());
         let verbatim = JSON_ALREADY.contains(&kind(plan, &column.value));

@@ -72,11 +72,18 @@ pub enum Null {
 }
 
 impl Map {
-    pub fn read(mut section: Section<'_>) -> Result<Self, Vec<Problem>> {
+    /// `tables`: those whose rows the host sends at all.
+    pub fn read(mut section: Section<'_>, tables: Option<&[Pattern]>) -> Result<Self, Vec<Problem>> {
         let table = section.required_text("table");
-        if let Some(table) = table.as_ref().filter(|table| !table.value.contains(['.', '*'])) {
+        if let Some(table) = &table {
             let name = &table.value;
-            section.problem(table.problem(format!("`table` names the database too: write \"database.{name}\"")));
+            if !name.contains(['.', '*']) {
+                section.problem(table.problem(format!("`table` names the database too: write \"database.{name}\"")));
+            } else if tables.is_some_and(|tables| !name.contains('*') && tables.iter().all(|t| !t.matches(name))) {
+                section.problem(
+                    table.problem(format!("\"{name}\" is not among the writer's `tables`: no row would come")),
+                );
+            }
         }
         let key = template(&mut section, "key");
         let contents = contents(&mut section);
@@ -102,6 +109,22 @@ impl Map {
             }
             _ => Err(problems),
         }
+    }
+
+    /// The structure, as `as` names it.
+    pub fn structure(&self) -> &'static str {
+        match self.contents {
+            Contents::Hash(_) => "hash",
+            Contents::Json(_) | Contents::Text { .. } => "string",
+            Contents::Set { .. } => "set",
+            Contents::SortedSet { .. } => "sorted-set",
+            Contents::List { .. } => "list",
+        }
+    }
+
+    /// Whether one row would need two structures under one key.
+    pub fn clashes_with(&self, other: &Self) -> bool {
+        self.key.value == other.key.value && self.structure() != other.structure()
     }
 }
 
