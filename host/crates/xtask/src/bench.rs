@@ -14,7 +14,6 @@ use crate::{build, plugins, services};
 
 struct Bench {
     name: String,
-    package: String,
     /// `--bench` or `--bin`.
     kind: &'static str,
     target: String,
@@ -38,11 +37,11 @@ pub fn run(arguments: &[&str]) -> Result<ExitCode> {
         environment.set_mysql_homes(&[services::newest_mysql()?])?;
         environment.set("MYSYNC_REDIS_SERVER", services::redis_server()?);
         say("building mysync for release");
-        let programs = build::programs(&["build", "--release", "--package", "mysync", "--bin", "mysync"])?;
+        let programs = build::programs(&["build", "--release", "--workspace", "--bin", "mysync"])?;
         environment.set("MYSYNC_BIN", build::find(&programs, "mysync")?);
     }
     say(format!("building {} for release", bench.target));
-    let programs = build::programs(&["build", "--release", "--package", &bench.package, bench.kind, &bench.target])?;
+    let programs = build::programs(&["build", "--release", "--workspace", bench.kind, &bench.target])?;
     let program = programs.iter().find(|program| program.name == bench.target);
     let mut program = command(&program.with_context(|| format!("the build made no {}", bench.target))?.file);
     let ended = environment.apply(&mut program).args(arguments).status()?;
@@ -59,7 +58,7 @@ fn benches() -> Result<Vec<Bench>> {
             .iter()
             .any(|dependency| dependency["name"] == "mysync-test-support" && dependency["kind"].is_null());
         for target in list(&package["targets"]) {
-            let (Some(name), Some(package)) = (target["name"].as_str(), package["name"].as_str()) else { continue };
+            let Some(name) = target["name"].as_str() else { continue };
             let (kind, bench) = match target["kind"][0].as_str() {
                 Some("bench") => ("--bench", name),
                 Some("bin") => match name.strip_prefix("bench-") {
@@ -68,13 +67,7 @@ fn benches() -> Result<Vec<Bench>> {
                 },
                 _ => continue,
             };
-            benches.push(Bench {
-                name: bench.to_owned(),
-                package: package.to_owned(),
-                kind,
-                target: name.to_owned(),
-                servers,
-            });
+            benches.push(Bench { name: bench.to_owned(), kind, target: name.to_owned(), servers });
         }
     }
     benches.sort_by(|a, b| a.name.cmp(&b.name));

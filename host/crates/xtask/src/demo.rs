@@ -14,7 +14,9 @@ pub fn run(arguments: &[&str]) -> Result<ExitCode> {
         bail!("the demo knows --keep, and not \"{unknown}\"");
     }
     let mut environment = Environment::new()?;
-    environment.set_mysql_homes(&[services::newest_mysql()?])?;
+    if std::env::var_os("MYSYNC_TEST_MYSQL").is_none() {
+        environment.set_mysql_homes(&[services::newest_mysql()?])?;
+    }
     environment.set("MYSYNC_REDIS_SERVER", services::redis_server()?);
     environment.set("MYSYNC_PLUGINS_DIR", plugins::build()?);
     say("building mysync with the dev profile: dependencies optimised a little, our own code not at all");

@@ -16,6 +16,8 @@ use crate::step::{command, last_lines, read, say};
 const START_TIME: Duration = Duration::from_secs(120);
 /// A stop writes what is in memory.
 const STOP_TIME: Duration = Duration::from_secs(60);
+/// Below those that the kernel gives to outgoing connections.
+const PORTS: std::ops::Range<u16> = 12_000..32_000;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// A running server.
@@ -145,7 +147,9 @@ pub fn port(dir: &Path) -> Result<u16> {
     if let Ok(port) = std::fs::read_to_string(&file) {
         return port.trim().parse().with_context(|| format!("{} is damaged", file.display()));
     }
-    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let from = u16::try_from(std::process::id() % u32::from(PORTS.end - PORTS.start))?;
+    let mut ports = (PORTS.start + from..PORTS.end).chain(PORTS);
+    let port = ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).context("every port is taken")?;
     std::fs::write(file, port.to_string())?;
     Ok(port)
 }
