@@ -2,14 +2,14 @@
 //!
 //! One is called like its file: `benches/NAME.rs`, or `src/bin/bench-NAME.rs`.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::environment::Environment;
 use crate::places::cargo;
-use crate::step::{command, read, say};
+use crate::step::{read, say};
 use crate::{build, plugins, services};
 
 struct Bench {
@@ -43,9 +43,8 @@ pub fn run(arguments: &[&str]) -> Result<ExitCode> {
     say(format!("building {} for release", bench.target));
     let programs = build::programs(&["build", "--release", "--workspace", bench.kind, &bench.target])?;
     let program = programs.iter().find(|program| program.name == bench.target);
-    let mut program = command(&program.with_context(|| format!("the build made no {}", bench.target))?.file);
-    let ended = environment.apply(&mut program).args(arguments).status()?;
-    Ok(if ended.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let program = program.with_context(|| format!("the build made no {}", bench.target))?;
+    environment.hand_over(Command::new(&program.file).args(arguments))
 }
 
 fn benches() -> Result<Vec<Bench>> {

@@ -1,11 +1,11 @@
 //! The demo: everything it needs is made here, and `tests/e2e/src/bin/demo.rs` plays it.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Result, bail};
 
 use crate::environment::Environment;
-use crate::step::{command, say};
+use crate::step::say;
 use crate::{build, plugins, services};
 
 /// `cargo x demo`.
@@ -22,7 +22,5 @@ pub fn run(arguments: &[&str]) -> Result<ExitCode> {
     say("building mysync with the dev profile: dependencies optimised a little, our own code not at all");
     let programs = build::programs(&["build", "--workspace", "--bin", "mysync", "--bin", "demo"])?;
     environment.set("MYSYNC_BIN", build::find(&programs, "mysync")?);
-    let mut demo = command(build::find(&programs, "demo")?);
-    let ended = environment.apply(&mut demo).args(arguments).status()?;
-    Ok(if ended.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    environment.hand_over(Command::new(build::find(&programs, "demo")?).args(arguments))
 }

@@ -10,10 +10,11 @@
 //! | `TMPDIR` | on the disk that the servers are on; removed afterwards |
 
 use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::places::cache;
 use crate::services::Server;
@@ -65,6 +66,12 @@ impl Environment {
 
     pub fn apply<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command.envs(self.variables.iter().map(|(name, value)| (name, value)))
+    }
+
+    /// Lets a program take the place of this one, so that Ctrl-C is its own affair. Returns only if that fails; the scratch folder is
+    /// removed by the next run.
+    pub fn hand_over(&self, command: &mut Command) -> Result<ExitCode> {
+        Err(self.apply(command).exec()).with_context(|| format!("cannot run {}", command.get_program().display()))
     }
 
     fn scratch(&self) -> &Path {
