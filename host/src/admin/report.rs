@@ -82,8 +82,7 @@ impl Report {
                 })
             }))
             .collect();
-        let starting = |state: State| state == State::Starting;
-        let ready = !starting(board.capture.state()) && !writers.iter().any(|(_, _, status)| starting(status.state()));
+        let ready = board.capture.has_started() && writers.iter().all(|(_, _, status)| status.has_started());
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             source: observed.source.clone(),
@@ -258,8 +257,13 @@ mod tests {
     fn ready_once_everything_has_started() {
         let observed = observed();
         assert!(Report::new(&observed, NOW).ready);
-        observed.board.writer("orders", 0);
+        let orders = observed.board.writer("orders", 0);
         assert!(!Report::new(&observed, NOW).ready);
+        orders.set_state(State::Retrying(refused()));
+        assert!(!Report::new(&observed, NOW).ready, "its store was never there");
+        orders.set_state(State::Running);
+        orders.set_state(State::Retrying(refused()));
+        assert!(Report::new(&observed, NOW).ready, "its store is away for a while");
     }
 
     #[test]

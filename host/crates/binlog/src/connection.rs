@@ -27,7 +27,7 @@ use crate::event::Bytes;
 use crate::tls::{self, TlsMode};
 
 pub use dump::{Dump, DumpFrom};
-pub use error::SourceError;
+pub use error::{BEGIN_ANEW, SourceError};
 pub use query::Rows;
 pub use settings::ConnectionSettings;
 

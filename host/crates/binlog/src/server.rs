@@ -31,6 +31,15 @@ pub async fn uuid(connection: &mut Connection) -> Result<String, SourceError> {
     answer.first().map(str::to_owned).ok_or(SourceError::Protocol("it has no server_uuid"))
 }
 
+/// The account that we are logged in as, quoted as GRANT wants it.
+pub async fn account(connection: &mut Connection) -> Result<String, SourceError> {
+    let answer = connection.query("SELECT CURRENT_USER()").await?;
+    // A user may hold an @, a host does not.
+    let account = answer.first().and_then(|account| account.rsplit_once('@'));
+    let (user, host) = account.ok_or(SourceError::Protocol("it does not say who we are"))?;
+    Ok(format!("'{}'@'{host}'", user.replace('\'', "''")))
+}
+
 /// Transactions that it has committed.
 pub async fn executed(connection: &mut Connection) -> Result<GtidSet, SourceError> {
     gtid_set(connection.query("SELECT @@GLOBAL.gtid_executed").await?.first())

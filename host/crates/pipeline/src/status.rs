@@ -1,7 +1,7 @@
 //! What the loops tell of themselves: read by `/metrics`, `/healthz`, `/readyz` and `mysync status`.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -34,6 +34,15 @@ impl State {
         }
     }
 
+    fn has_started(&self, has_run: bool) -> bool {
+        match self {
+            State::Starting => false,
+            // What was there once comes back; what never was is still being waited for.
+            State::Retrying(_) => has_run,
+            State::Running | State::Stopped(_) | State::Ended => true,
+        }
+    }
+
     pub fn failure(&self) -> Option<&Failure> {
         match self {
             State::Retrying(failure) | State::Stopped(failure) => Some(failure),
@@ -46,6 +55,7 @@ impl State {
 #[derive(Debug, Default)]
 pub struct CaptureStatus {
     state: Mutex<State>,
+    has_run: AtomicBool,
     /// The last sequence number in the log.
     pub seq: AtomicU64,
     /// Commit time of the last transaction in the log.
@@ -63,6 +73,7 @@ pub struct CaptureStatus {
 #[derive(Debug, Default)]
 pub struct DeliverStatus {
     state: Mutex<State>,
+    has_run: AtomicBool,
     /// The last sequence number in effect in the store.
     pub seq: AtomicU64,
     /// Commit time of the last transaction in effect.
@@ -112,7 +123,13 @@ impl CaptureStatus {
     }
 
     pub fn set_state(&self, state: State) {
+        self.has_run.fetch_or(state == State::Running, Relaxed);
         *lock(&self.state) = state;
+    }
+
+    /// Whether it is past its start: it has run, or will not without the operator.
+    pub fn has_started(&self) -> bool {
+        self.state().has_started(self.has_run.load(Relaxed))
     }
 
     pub fn position(&self) -> Option<Checkpoint> {
@@ -130,7 +147,13 @@ impl DeliverStatus {
     }
 
     pub fn set_state(&self, state: State) {
+        self.has_run.fetch_or(state == State::Running, Relaxed);
         *lock(&self.state) = state;
+    }
+
+    /// Whether it is past its start: it has run, or will not without the operator.
+    pub fn has_started(&self) -> bool {
+        self.state().has_started(self.has_run.load(Relaxed))
     }
 
     /// A batch is in effect. The latency counted is that of its oldest transaction.

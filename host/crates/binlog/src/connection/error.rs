@@ -21,6 +21,10 @@ mod server {
     ];
 }
 
+/// The way on when the server cannot go on from where the log ends.
+pub const BEGIN_ANEW: &str = "move [log] dir away and start again: a new log begins where source.start says, and 'mysync writer rebase' lets \
+     each writer go on with it. What changed in between comes to the stores when its rows change again";
+
 /// What can go wrong between here and the server.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
@@ -40,12 +44,10 @@ pub enum SourceError {
     Ended,
     #[error("MySQL answers {code} ({state}): {message}")]
     Server { code: u16, state: String, message: String },
-    #[error(
-        "MySQL refuses to stream from this position ({message}); the server no longer has it: rewind the source, or dump the tables again"
-    )]
+    #[error("MySQL refuses to stream from this position ({message}); the server no longer has it: {BEGIN_ANEW}")]
     Purged { message: String },
     #[error(
-        "transactions were read that MySQL does not have ({message}): check that this is the right server; if it lost them, rewind and copy the tables again"
+        "transactions were read that MySQL does not have ({message}): check that this is the right server; if it lost them, {BEGIN_ANEW}"
     )]
     Foreign { message: String },
     #[error(

@@ -4,7 +4,7 @@ use mysync_change::position::{GtidSource, SourcePosition};
 
 use super::facts::{Facts, Seen};
 use super::{Finding, Level};
-use crate::connection::ConnectionSettings;
+use crate::connection::{BEGIN_ANEW, ConnectionSettings};
 use crate::server::Clock;
 
 /// A binlog that lives shorter than this may be gone before somebody has seen that delivery stands.
@@ -122,8 +122,9 @@ fn row_value_options(facts: &Facts) -> Finding {
 fn privileges(facts: &Facts, settings: &ConnectionSettings) -> Vec<Finding> {
     const CODE: &str = "SOURCE_PRIVILEGES";
     let user = &settings.user;
+    let account = &facts.account;
     let missing = |privilege: &str| {
-        fail(CODE, format!("user '{user}' lacks {privilege}"), format!("GRANT {privilege} ON *.* TO '{user}'@'…';"))
+        fail(CODE, format!("user '{user}' lacks {privilege}"), format!("GRANT {privilege} ON *.* TO {account};"))
     };
     let mut findings = Vec::new();
     if facts.replicas == Seen::Denied {
@@ -137,7 +138,7 @@ fn privileges(facts: &Facts, settings: &ConnectionSettings) -> Vec<Finding> {
         ["SELECT", "ALL PRIVILEGES"].iter().any(|text| grant.contains(text)) || !grant.contains(" ON ")
     };
     if !facts.grants.iter().any(reads) {
-        let cure = format!("GRANT SELECT ON *.* TO '{user}'@'…'; -- or on the tables to follow");
+        let cure = format!("GRANT SELECT ON *.* TO {account}; -- or on the tables to follow");
         findings.push(warn(CODE, format!("user '{user}' may not SELECT: tables cannot be copied or compared"), cure));
     }
     if findings.is_empty() {
@@ -191,20 +192,19 @@ fn position(facts: &Facts, from: Option<&SourcePosition>) -> Finding {
     const CODE: &str = "SOURCE_POSITION";
     /// What the stream itself would stop with.
     const PURGED: &str = "SOURCE_PURGED";
-    const CURE: &str = "rewind the source to a position the server has, and copy the tables again";
     let Some(from) = from else { return ok(CODE, "there is no position to go on from yet") };
     match (&from.gtids, facts.variable("gtid_mode")) {
         (Some(ours), Some("ON")) => {
             let gone = facts.purged.minus(ours);
             let foreign = ours.minus(&facts.executed);
             if !gone.is_empty() {
-                fail(PURGED, format!("the server has purged transactions that were not read: {gone}"), CURE)
+                fail(PURGED, format!("the server has purged transactions that were not read: {gone}"), BEGIN_ANEW)
             } else if !foreign.is_empty() {
                 let message = format!("transactions were read that the server does not have: {foreign}");
                 fail(
                     "SOURCE_FOREIGN",
                     message,
-                    "check that this is the right server; if it lost them, rewind and copy the tables again",
+                    format!("check that this is the right server; if it lost them, {BEGIN_ANEW}"),
                 )
             } else {
                 ok(CODE, "the server still has everything that follows the position")
@@ -213,15 +213,17 @@ fn position(facts: &Facts, from: Option<&SourcePosition>) -> Finding {
         (Some(_), mode) => fail(
             "SOURCE_GTID_MODE",
             format!("the position is a GTID set, but gtid_mode is {}", mode.unwrap_or("OFF")),
-            "turn gtid_mode back on, or rewind the source to a file and offset",
+            format!("turn gtid_mode back on, or {BEGIN_ANEW}"),
         ),
         (None, _) => match facts.files.get() {
             None => warn(CODE, "the binlog files cannot be listed", "grant REPLICATION CLIENT"),
             Some(files) => match files.iter().find(|file| file.file == from.file.file) {
-                None => fail(PURGED, format!("the server no longer has {}", from.file.file), CURE),
-                Some(file) if file.offset < from.file.offset => {
-                    fail(PURGED, format!("{} ends at {}, before {}", file.file, file.offset, from.file.offset), CURE)
-                }
+                None => fail(PURGED, format!("the server no longer has {}", from.file.file), BEGIN_ANEW),
+                Some(file) if file.offset < from.file.offset => fail(
+                    PURGED,
+                    format!("{} ends at {}, before {}", file.file, file.offset, from.file.offset),
+                    BEGIN_ANEW,
+                ),
                 Some(_) => ok(CODE, "the server still has everything that follows the position"),
             },
         },

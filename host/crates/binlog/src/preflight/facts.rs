@@ -58,6 +58,8 @@ pub(super) struct Facts {
     /// These two need REPLICATION CLIENT.
     pub filter: Seen<Filter>,
     pub files: Seen<Vec<FilePosition>>,
+    /// Ours, as GRANT names it.
+    pub account: String,
     pub grants: Vec<String>,
     pub executed: GtidSet,
     pub purged: GtidSet,
@@ -102,6 +104,7 @@ impl Facts {
                 Seen::Yes((0..rows.len()).map(replica).collect())
             }
         };
+        let account = server::account(connection).await?;
         let grants = connection.query("SHOW GRANTS").await?.firsts().map(str::to_owned).collect();
         let (mut executed, purged) = (server::executed(connection).await?, server::purged(connection).await?);
         if let Some(missing) = from.and_then(|from| from.gtids.as_ref()).map(|ours| ours.minus(&executed))
@@ -113,6 +116,6 @@ impl Facts {
             executed = server::executed(connection).await?;
         }
         let clock = server::clock(connection).await?;
-        Ok(Self { version, variables, replicas, filter, files, grants, executed, purged, clock })
+        Ok(Self { version, variables, replicas, filter, files, account, grants, executed, purged, clock })
     }
 }

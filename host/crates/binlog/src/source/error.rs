@@ -2,7 +2,7 @@ use mysync_change::envelope::EnvelopeError;
 use mysync_change::position::FilePosition;
 use mysync_pipeline::failure::{Failure, Kind};
 
-use crate::connection::SourceError;
+use crate::connection::{BEGIN_ANEW, SourceError};
 use crate::decode::DecodeError;
 use crate::event::EventError;
 use crate::preflight::Finding;
@@ -20,7 +20,7 @@ pub enum StreamError {
     Decode { at: FilePosition, error: DecodeError },
     #[error(
         "the transaction that begins at {at} changes rows by a statement ({statement}), which the binlog does not hold as rows: a session \
-         runs with binlog_format other than ROW. Reconnect the applications, compare the table with its copies, and begin behind it"
+         runs with binlog_format other than ROW. Reconnect the applications, then {BEGIN_ANEW}"
     )]
     Statement { at: FilePosition, statement: String },
     #[error(
