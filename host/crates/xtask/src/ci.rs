@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use crate::lint;
 use crate::step::say;
 use crate::test::{self, Selection};
-use crate::{lint, plugins};
 
 /// `cargo x ci`.
 pub fn run() -> Result<ExitCode> {
@@ -19,11 +19,6 @@ pub fn run() -> Result<ExitCode> {
         Ok(failed) => failed.iter().for_each(|lint| results.fail(format!("lint: {lint}"))),
         Err(error) => results.fail(format!("lint: {error:#}")),
     }
-    say(format!(
-        "lint {:.0} s, tests {:.0} s, {} plugins",
-        looked.as_secs_f64(),
-        (began.elapsed() - looked).as_secs_f64(),
-        plugins::sandboxed()?.len()
-    ));
+    say(format!("lint {:.0} s, tests {:.0} s", looked.as_secs_f64(), (began.elapsed() - looked).as_secs_f64()));
     Ok(results.tell())
 }

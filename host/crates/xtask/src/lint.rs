@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::places::{cargo, on_path};
-use crate::plugins::{self, TARGET};
+use crate::plugins;
 use crate::step::{say, show};
 
 /// `cargo x lint`.
@@ -18,9 +18,8 @@ pub fn run() -> Result<ExitCode> {
 /// Looks at everything, whatever is found on the way, and answers what failed.
 pub fn failures() -> Result<Vec<&'static str>> {
     plugins::ensure_target()?;
-    let packages = plugins::sandboxed()?;
-    let mut sandboxed = cargo(&["clippy", "--quiet", "--locked", "--target", TARGET]);
-    sandboxed.args(packages.iter().flat_map(|package| ["--package", package])).args(["--", "-D", "warnings"]);
+    let mut sandboxed = plugins::sandbox_cargo("clippy")?;
+    sandboxed.args(["--", "-D", "warnings"]);
     let mut documentation =
         cargo(&["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items", "--locked"]);
     documentation.env("RUSTDOCFLAGS", "-D warnings");

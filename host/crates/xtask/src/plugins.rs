@@ -1,7 +1,7 @@
 //! Writers, and the guests that tests run: built for the sandbox, in a target folder of their own.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 use wit_component::ComponentEncoder;
@@ -9,7 +9,7 @@ use wit_component::ComponentEncoder;
 use crate::places::{cargo, repository, target};
 use crate::step::{command, read, read_patiently, say, show};
 
-pub const TARGET: &str = "wasm32-unknown-unknown";
+const TARGET: &str = "wasm32-unknown-unknown";
 
 /// `cargo x plugins`.
 pub fn run() -> Result<ExitCode> {
@@ -25,14 +25,12 @@ pub fn build() -> Result<PathBuf> {
     ensure_target()?;
     let writers = packages("plugins", "-writer", "")?;
     say(format!("building {} and the guests of tests for {TARGET}", writers.join(", ")));
-    let built = target().join("guests");
-    let mut build = cargo(&["build", "--quiet", "--locked", "--profile", "plugin", "--target", TARGET]);
-    build.arg("--target-dir").arg(&built);
-    show(build.args(sandboxed()?.iter().flat_map(|package| ["--package", package])))?;
+    show(&mut sandbox_cargo("build")?)?;
+    let built = sandbox_target().join(TARGET).join("plugin");
     let dir = target().join("plugins");
     std::fs::create_dir_all(&dir)?;
     for writer in writers {
-        let module = built.join(TARGET).join("plugin").join(format!("{}.wasm", writer.replace('-', "_")));
+        let module = built.join(format!("{}.wasm", writer.replace('-', "_")));
         let component = component(&module).with_context(|| format!("{} is no writer", module.display()))?;
         // Renamed when complete: a running mysync may be watching it.
         let part = dir.join(format!("{writer}.part"));
@@ -42,12 +40,25 @@ pub fn build() -> Result<PathBuf> {
     Ok(dir)
 }
 
+/// A cargo command over everything that is built for the sandbox.
+pub fn sandbox_cargo(verb: &str) -> Result<Command> {
+    let mut command = cargo(&[verb, "--quiet", "--locked", "--profile", "plugin", "--target", TARGET]);
+    command.arg("--target-dir").arg(sandbox_target());
+    command.args(sandboxed()?.iter().flat_map(|package| ["--package", package]));
+    Ok(command)
+}
+
+/// Tests find their guests there too.
+fn sandbox_target() -> PathBuf {
+    target().join("guests")
+}
+
 fn component(module: &Path) -> Result<Vec<u8>> {
     ComponentEncoder::default().module(&std::fs::read(module)?)?.validate(true).encode()
 }
 
 /// Every package that is built for the sandbox.
-pub fn sandboxed() -> Result<Vec<String>> {
+fn sandboxed() -> Result<Vec<String>> {
     let mut names = packages("plugins", "-writer", "")?;
     names.extend(packages("tests/guests", "", "guest-")?.into_iter().filter(|name| name != "guest-kit"));
     Ok(names)
