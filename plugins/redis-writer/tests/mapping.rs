@@ -1,4 +1,5 @@
 //! What is wrong with a mapping is said when it is loaded, or when a table's shape is shown: with line, column and reason.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 mod shop;
 

@@ -1,4 +1,5 @@
 //! Messages of writers in the host's log lines.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};

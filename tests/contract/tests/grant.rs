@@ -1,4 +1,5 @@
 //! What a writer is granted: refusal first, then exactly what it may, then what is nearly that.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use mysync_change::pattern::Pattern;
 use mysync_contract_tests::batches;

@@ -1,4 +1,5 @@
 //! Components that mean harm, or are merely wrong: each ends in its own code, and harms nobody else.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
 //! Files that shall become writers: what is refused before it runs, and what is kept of what was compiled.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

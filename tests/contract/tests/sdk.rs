@@ -1,4 +1,5 @@
 //! A writer of one's own, as the guide to the SDK shows it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use mysync_change::image::Value;
 use mysync_change::pattern::Pattern;

@@ -48,12 +48,12 @@ fn entry(redis: &mut Connection, key: &str) -> Result<String> {
 /// Columns below each other, indented, under a line.
 fn aligned(lines: &[[String; 3]]) -> String {
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let (first, second) = (width(0), width(1));
+    let [first, second, third] = [0, 1, 2].map(width);
     let mut text = String::new();
     for (number, [row, key, entry]) in lines.iter().enumerate() {
         text.push_str(&format!("    {row:first$}   {key:second$}   {entry}\n"));
         if number == 0 {
-            text.push_str(&format!("    {}   {}   {}\n", "─".repeat(first), "─".repeat(second), "─".repeat(first)));
+            text.push_str(&format!("    {}   {}   {}\n", "─".repeat(first), "─".repeat(second), "─".repeat(third)));
         }
     }
     text

@@ -59,10 +59,9 @@ impl Sampling {
         ensure!(!samples.is_empty(), "perf has seen nothing");
         let share = |count: usize| count as f64 / samples.len() as f64;
         let mut table = format!("{} samples\n", samples.len());
-        for (title, names, rows) in [
-            ("stage", counted(&samples, |frames| stage(frames)), usize::MAX),
-            ("place", counted(&samples, place), PLACES),
-        ] {
+        for (title, names, rows) in
+            [("stage", counted(&samples, stage), usize::MAX), ("place", counted(&samples, place), PLACES)]
+        {
             table.push_str(&format!("{:>6} {:>8}  {title}\n", "share", "CPU s"));
             for (name, count) in names.into_iter().take(rows) {
                 table.push_str(&format!("{:5.1}% {:8.3}  {name}\n", share(count) * 100.0, share(count) * cpu_seconds));

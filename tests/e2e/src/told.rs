@@ -36,7 +36,8 @@ fn is(told: Value, state: &str, code: &str) -> Result<Value> {
 pub async fn wait_errors(look: impl Fn() -> Result<Value>, errors: u64) -> Result<()> {
     until(&format!("{errors} attempts have failed"), async || {
         let told = look()?;
-        Ok(ensure!(count(&told, "errors") >= errors, "{told}"))
+        ensure!(count(&told, "errors") >= errors, "{told}");
+        Ok(())
     })
     .await
 }

@@ -14,6 +14,7 @@ use crate::shop;
 /// Loads of a busy machine included.
 pub const PATIENCE: Duration = Duration::from_secs(180);
 /// Of the program's account in MySQL.
+pub const COMPLAINTS: usize = 20;
 pub const PASSWORD: &str = "tell-nobody";
 
 /// What a world is made of, beside the usual.
@@ -194,6 +195,14 @@ impl World {
 
     /// Waits until Redis holds what MySQL holds.
     pub async fn wait_equal(&self) -> Result<usize> {
-        crate::compare::wait_equal(&self.mysql, &self.redis).await
+        let equal = crate::compare::wait_equal(&self.mysql, &self.redis).await;
+        equal.with_context(|| self.complaints())
+    }
+
+    /// The last of what the program complained of.
+    fn complaints(&self) -> String {
+        let said = std::fs::read_to_string(self.dir().join("mysync.out")).unwrap_or_default();
+        let lines: Vec<&str> = said.lines().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect();
+        lines[lines.len().saturating_sub(COMPLAINTS)..].join("\n")
     }
 }

@@ -1,13 +1,37 @@
 //! A world in memory for the two loops: a source, a log, a writer and a store that fail by a seed, and a judge that looks at every step.
 //!
-//! One seed makes one history: what is committed, which call fails and how (before it took effect, or after), when the process is killed, when
-//! the power goes and takes the log's unsynced tail along. Time is simulated, so a history of minutes takes milliseconds.
+//! One seed makes one history: what is committed, which call fails and how (before it took effect, or after), when the process is killed or
+//! paused, when the power goes and takes the log's unsynced tail along. Time is simulated, so a history of minutes takes milliseconds.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod history;
 pub mod log;
 pub mod random;
 pub mod scenario;
 pub mod source;
 pub mod store;
 pub mod writer;
+
+/// Mistakes that the twins can be told to make. A world that shows none of them proves nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutant {
+    /// The store does not look at its fence.
+    FenceNotCompared,
+    /// The store looks at its fence when the entries are written.
+    FenceComparedTooLate,
+    /// A connection that is cut leaves the entries without their fence.
+    EntriesWithoutFence,
+    /// The answer comes before the effect, which is lost at times.
+    AnsweredTooEarly,
+    /// An append that fails has stored its checkpoint.
+    CheckpointWithoutRecords,
+    /// An append that fails has stored its records.
+    RecordsWithoutCheckpoint,
+    /// The source begins a transaction anew that was stored in part.
+    RowsReadAgain,
+    /// The log deletes what nobody has read.
+    TrimmedUnread,
+    /// The log takes a lost place for one it has.
+    TailForgotten,
+}

@@ -1,6 +1,6 @@
-//! A log in memory whose unsynced tail a power cut can take.
+//! A log in memory whose unsynced tail a power cut can take, and which deletes what its reader has done with.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use mysync_change::batch::BlockReader;
 use mysync_change::block::BlockBuilder;
@@ -12,6 +12,7 @@ use mysync_pipeline::failure::Failure;
 use mysync_pipeline::ports::{Found, Lead, LogReader, LogWriter};
 use tokio::sync::watch;
 
+use crate::Mutant;
 use crate::random::Random;
 
 #[derive(Clone, Debug)]
@@ -26,10 +27,10 @@ struct Block {
 #[derive(Clone, Debug)]
 struct Append {
     blocks: Vec<Block>,
-    checkpoint: Checkpoint,
+    checkpoint: Option<Checkpoint>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     id: LogId,
     appends: Vec<Append>,
@@ -37,7 +38,9 @@ struct State {
     synced: usize,
     leaders: u64,
     shapes: Vec<(Fingerprint, Arc<TableShape>)>,
-    advanced: Vec<bool>,
+    advanced: Vec<Option<u64>>,
+    /// The last record that was deleted in each partition.
+    trimmed: Vec<u64>,
 }
 
 /// The log; clones see the same one.
@@ -47,21 +50,44 @@ pub struct SimLog {
     partitions: usize,
     random: Random,
     grown: watch::Sender<u64>,
+    mutant: Option<Mutant>,
 }
 
 impl SimLog {
-    pub fn new(partitions: usize, random: Random) -> Self {
-        let state = State { id: LogId([1; 16]), advanced: vec![false; partitions], ..State::default() };
-        Self { state: Arc::new(Mutex::new(state)), partitions, random, grown: watch::Sender::new(0) }
+    pub fn new(partitions: usize, random: Random, mutant: Option<Mutant>) -> Self {
+        let state = State {
+            id: LogId([1; 16]),
+            appends: Vec::new(),
+            synced: 0,
+            leaders: 0,
+            shapes: Vec::new(),
+            advanced: vec![None; partitions],
+            trimmed: vec![0; partitions],
+        };
+        Self { state: Arc::new(Mutex::new(state)), partitions, random, grown: watch::Sender::new(0), mutant }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
     }
 
     /// The power goes: some of what was not synced is lost, from the end.
     pub fn cut_power(&self) {
-        let mut state = self.state.lock().unwrap();
+        let mut state = self.lock();
         let unsynced = state.appends.len() - state.synced;
         let kept = state.synced + self.random.below(unsynced as u64 + 1) as usize;
         state.appends.truncate(kept);
         state.synced = kept;
+    }
+
+    /// Another log takes its place, as when the directory is wiped.
+    pub fn replace(&self) {
+        let mut state = self.lock();
+        state.id = LogId([2; 16]);
+        state.appends.clear();
+        state.synced = 0;
+        state.advanced.fill(None);
+        state.trimmed.fill(0);
     }
 
     pub fn reader(&self, partition: usize) -> SimLogReader {
@@ -73,57 +99,73 @@ impl SimLog {
     }
 
     pub fn last_seq(&self, partition: usize) -> u64 {
-        last(&self.state.lock().unwrap(), partition)
+        self.lock().last(partition)
     }
 }
 
-fn blocks(state: &State, partition: usize) -> impl Iterator<Item = &Block> {
-    state.appends.iter().flat_map(|append| &append.blocks).filter(move |block| block.partition == partition)
-}
+impl State {
+    fn blocks(&self, partition: usize) -> impl Iterator<Item = &Block> {
+        self.appends.iter().flat_map(|append| &append.blocks).filter(move |block| block.partition == partition)
+    }
 
-fn last(state: &State, partition: usize) -> u64 {
-    blocks(state, partition).last().map_or(0, |block| block.last)
+    fn last(&self, partition: usize) -> u64 {
+        self.blocks(partition).last().map_or(self.trimmed[partition], |block| block.last)
+    }
+
+    /// Deletes synced blocks of a partition that end at or before `seq`.
+    fn trim(&mut self, partition: usize, seq: u64) {
+        let synced = self.synced;
+        for append in &mut self.appends[..synced] {
+            append.blocks.retain(|block| {
+                let goes = block.partition == partition && block.last <= seq;
+                if goes {
+                    self.trimmed[partition] = block.last;
+                }
+                !goes
+            });
+        }
+    }
 }
 
 impl LogWriter for SimLog {
     async fn lead(&mut self) -> Result<Lead, Failure> {
         self.random.may_fail("leading")?;
-        let mut state = self.state.lock().unwrap();
+        let mut state = self.lock();
         state.leaders += 1;
-        let prevs: Vec<u64> = (0..self.partitions).map(|partition| last(&state, partition)).collect();
-        // As with the clock in a real log: numbers never come back, not even those of a lost tail.
-        let next_seq = state.leaders << 20;
         Ok(Lead {
             log_id: state.id,
-            next_seq,
-            prevs,
-            checkpoint: state.appends.last().map(|append| append.checkpoint.clone()),
+            // As with the clock in a real log: numbers never come back, not even those of a lost tail.
+            next_seq: state.leaders << 20,
+            prevs: (0..self.partitions).map(|partition| state.last(partition)).collect(),
+            checkpoint: state.appends.iter().rev().find_map(|append| append.checkpoint.clone()),
         })
     }
 
     async fn append(&mut self, block: &BlockBuilder, checkpoint: &Checkpoint) -> Result<(), Failure> {
-        self.random.may_fail("appending, before it is stored")?;
+        let mut appended = Append { blocks: Vec::new(), checkpoint: Some(checkpoint.clone()) };
+        for (partition, part) in block.partitions().iter().enumerate().filter(|(_, part)| !part.is_empty()) {
+            let (first, last, bytes) = (part.first_seq, part.last_seq, part.bytes.clone());
+            appended.blocks.push(Block { partition, first, last, bytes });
+        }
+        let before = self.random.may_fail("appending, before it is stored");
+        match self.mutant {
+            Some(Mutant::CheckpointWithoutRecords) if before.is_err() => appended.blocks.clear(),
+            Some(Mutant::RecordsWithoutCheckpoint) if before.is_err() => appended.checkpoint = None,
+            _ => before.clone()?,
+        }
         {
-            let mut state = self.state.lock().unwrap();
+            let mut state = self.lock();
             for (fingerprint, shape) in block.shapes() {
                 if !state.shapes.iter().any(|(known, _)| known == fingerprint) {
                     state.shapes.push((*fingerprint, shape.clone()));
                 }
             }
-            let parts = block.partitions().iter().enumerate().filter(|(_, part)| !part.is_empty());
-            let blocks = parts
-                .map(|(partition, part)| Block {
-                    partition,
-                    first: part.first_seq,
-                    last: part.last_seq,
-                    bytes: part.bytes.clone(),
-                })
-                .collect();
-            state.appends.push(Append { blocks, checkpoint: checkpoint.clone() });
+            state.appends.push(appended);
             if self.random.one_in(4) {
                 state.synced = state.appends.len();
             }
         }
+        before?;
         self.grown.send_modify(|n| *n += 1);
         self.random.may_fail("appending, after it is stored")
     }
@@ -137,28 +179,37 @@ pub struct SimLogReader {
 
 impl LogReader for SimLogReader {
     fn log_id(&self) -> LogId {
-        self.log.state.lock().unwrap().id
+        self.log.lock().id
     }
 
     async fn find(&mut self, place: &Place) -> Result<Found, Failure> {
-        let state = self.log.state.lock().unwrap();
-        if place.seq == 0 || blocks(&state, self.partition).any(|b| b.first <= place.seq && place.seq <= b.last) {
+        let state = self.log.lock();
+        let start = state.trimmed[self.partition];
+        if place.seq < start {
+            return Ok(Found::Trimmed { start });
+        }
+        let here = state.blocks(self.partition).any(|block| block.first <= place.seq && place.seq <= block.last);
+        if place.seq == start || here || self.log.mutant == Some(Mutant::TailForgotten) {
             return Ok(Found::Next);
         }
-        let base = blocks(&state, self.partition).filter(|b| b.last < place.seq).last().map_or(0, |b| b.last);
-        Ok(Found::Repeated { base })
+        let before = state.blocks(self.partition).filter(|block| block.last < place.seq).last();
+        Ok(Found::Repeated { base: before.map_or(start, |block| block.last) })
     }
 
     async fn read(&mut self, after: u64, block: &mut BlockReader) -> Result<bool, Failure> {
         self.log.random.may_fail("reading the log")?;
         self.grown.mark_unchanged();
-        let state = self.log.state.lock().unwrap();
-        let Some(found) = blocks(&state, self.partition).find(|b| b.last > after) else { return Ok(false) };
+        let mut state = self.log.lock();
+        if self.log.mutant == Some(Mutant::TrimmedUnread) && self.log.random.one_in(20) {
+            state.trim(self.partition, u64::MAX);
+        }
+        let Some(found) = state.blocks(self.partition).find(|block| block.last > after) else { return Ok(false) };
         block.refill().extend_from_slice(&found.bytes);
         Ok(true)
     }
 
     async fn wait(&mut self, _after: u64) {
+        // The log outlives its readers.
         let _ = self.grown.changed().await;
     }
 
@@ -169,15 +220,19 @@ impl LogReader for SimLogReader {
     }
 
     async fn shapes(&mut self) -> Result<Vec<(Fingerprint, Arc<TableShape>)>, Failure> {
-        Ok(self.log.state.lock().unwrap().shapes.clone())
+        Ok(self.log.lock().shapes.clone())
     }
 
     async fn has_advanced(&mut self) -> Result<bool, Failure> {
-        Ok(self.log.state.lock().unwrap().advanced[self.partition])
+        Ok(self.log.lock().advanced[self.partition].is_some())
     }
 
-    async fn advance(&mut self, _seq: u64) -> Result<(), Failure> {
-        self.log.state.lock().unwrap().advanced[self.partition] = true;
+    async fn advance(&mut self, seq: u64) -> Result<(), Failure> {
+        let mut state = self.log.lock();
+        state.advanced[self.partition] = Some(seq);
+        if self.log.random.one_in(4) {
+            state.trim(self.partition, seq);
+        }
         Ok(())
     }
 }

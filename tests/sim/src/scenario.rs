@@ -1,119 +1,245 @@
-//! One history from its seed: commits, faults, kills, power cuts; then calm, and everything must have arrived.
+//! One history from its seed: commits, faults, kills, pauses, power cuts; then calm, and everything must have arrived.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use mysync_change::fence::Fence;
 use mysync_change::pattern::Pattern;
 use mysync_pipeline::capture::capture;
 use mysync_pipeline::deliver::Delivery;
+use mysync_pipeline::failure::Failure;
+use mysync_pipeline::feed::LIMITS;
 use mysync_pipeline::shutdown::Shutdown;
 use mysync_pipeline::status::Board;
 
+use crate::Mutant;
+use crate::history::{Change, History};
 use crate::log::SimLog;
 use crate::random::Random;
-use crate::source::{Change, History, SimSource};
-use crate::store::{SimStore, replay};
+use crate::source::SimSource;
+use crate::store::{SimStore, in_the_end};
 use crate::writer::SimPlugin;
 
 /// What a history may hold.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Scenario {
     pub partitions: usize,
     /// One call in so many fails.
     pub failing: u64,
     /// Whether kills may be power cuts.
     pub power: bool,
+    /// Whether processes may be paused, and wake up beside their successors.
+    pub pauses: bool,
+    /// Whether there are transactions larger than a batch.
+    pub large: bool,
+    pub mutant: Option<Mutant>,
+}
+
+/// How long anything may take once nothing fails any more.
+const CALM: Duration = Duration::from_secs(120);
+
+/// A loop that runs.
+type Task = Pin<Box<dyn Future<Output = Result<(), Failure>>>>;
+
+/// Everything that outlives a process.
+pub struct World {
+    pub history: History,
+    pub log: SimLog,
+    pub store: SimStore,
+    random: Random,
+    scenario: Scenario,
+    owners: Mutex<u64>,
+}
+
+/// The loops of one process.
+struct Process {
+    shutdown: Shutdown,
+    capture: Task,
+    deliveries: Vec<Task>,
+}
+
+/// Runs something in simulated time.
+pub fn simulated<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(future)
 }
 
 /// Plays the history of a seed, and panics where a promise is broken.
 pub fn play(seed: u64, scenario: Scenario) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(async {
-        let random = Random::new(seed, scenario.failing);
-        let history: History = Arc::default();
-        let log = SimLog::new(scenario.partitions, random.clone());
-        // A power cut replays a batch whose answer was lost with the log's tail: states may then repeat.
-        let store = SimStore::new(history.clone(), random.clone(), scenario.partitions == 1 && !scenario.power);
-        let owners = Arc::new(Mutex::new(0));
-
-        for _ in 0..1 + random.below(5) {
-            commit(&history, &random);
-            let life = Duration::from_millis(1 + random.below(3000));
-            // Dropped in the middle of whatever it does: a kill.
-            let _ = tokio::time::timeout(life, process(&history, &log, &store, &random, &owners)).await;
-            if scenario.power && random.one_in(2) {
-                log.cut_power();
+    simulated(async {
+        let world = World::new(seed, scenario);
+        let mut paused: Vec<Task> = Vec::new();
+        for _ in 0..1 + world.random.below(5) {
+            world.commit();
+            world.live(&mut paused).await;
+            if scenario.power && world.random.one_in(2) {
+                world.log.cut_power();
             }
         }
-        random.calm();
-        let _ = tokio::time::timeout(Duration::from_secs(60), process(&history, &log, &store, &random, &owners)).await;
-
-        let history = history.lock().unwrap();
-        let state = store.state.lock().unwrap();
-        assert_eq!(state.entries, replay(&history, history.len()), "the store differs from the source");
-        for (partition, text) in &state.fences {
-            let fence = Fence::parse(text).unwrap();
-            assert_eq!(fence.began, fence.applied, "partition {partition} has not settled");
-            assert_eq!(fence.applied.seq, log.last_seq(*partition), "partition {partition} has not come to the end");
-        }
+        drop(paused);
+        world.come_to_rest().await;
     });
 }
 
-/// Some transactions over few keys, so that they meet.
-fn commit(history: &History, random: &Random) {
-    for _ in 0..random.below(12) {
-        let mut changes = Vec::new();
-        for _ in 0..1 + random.below(8) {
-            let key = random.below(6) as i64;
-            let value = format!("v{}", random.below(1 << 40));
-            changes.push(match random.below(5) {
-                0 => Change::Remove { key },
-                1 => Change::Move { from: key, to: (key + 1) % 6, value },
-                _ => Change::Put { key, value },
-            });
+impl World {
+    pub fn new(seed: u64, scenario: Scenario) -> Self {
+        let Scenario { partitions, failing, mutant, .. } = scenario;
+        let random = Random::new(seed, failing);
+        let history = History::new(partitions, LIMITS.rows_max as usize);
+        Self {
+            log: SimLog::new(partitions, random.clone(), mutant),
+            store: SimStore::new(history.clone(), random.clone(), partitions, mutant),
+            history,
+            random,
+            scenario,
+            owners: Mutex::new(0),
         }
-        history.lock().unwrap().push(changes);
     }
-}
 
-/// A process: capture and every delivery, until it is dropped.
-async fn process(history: &History, log: &SimLog, store: &SimStore, random: &Random, owners: &Arc<Mutex<u64>>) {
-    let shutdown = Shutdown::default();
-    let board = Board::default();
-    let mut source = SimSource::new(history.clone(), random.clone());
-    let mut writer_log = log.clone();
-    let owner = {
-        let mut owners = owners.lock().unwrap();
-        *owners += 1;
-        owners.to_string()
-    };
-    let partitions = (0..).take_while(|p| *p < log.partitions());
-    let deliveries = partitions.map(|partition| {
-        let mut delivery = Delivery {
-            writer: "w".into(),
-            tables: vec![Pattern::new("sim.*")],
-            log: log.reader(partition),
-            plugin: SimPlugin(random.clone()),
-            connector: store.connector(partition),
-            status: board.writer("w", partition as u32),
-            owner: owner.clone(),
+    /// Some transactions over few keys, so that they meet.
+    pub fn commit(&self) {
+        let Self { random, scenario, .. } = self;
+        for _ in 0..random.below(8) {
+            let large = scenario.large && random.one_in(8);
+            let rows = if large { u64::from(LIMITS.rows_max) + random.below(5000) } else { 1 + random.below(8) };
+            let change = |_| {
+                let key = random.below(6) as i64;
+                let value = format!("v{}", random.below(1 << 40));
+                match random.below(5) {
+                    0 => Change::Remove { key },
+                    1 => Change::Move { from: key, to: (key + 1) % 6, value },
+                    _ => Change::Put { key, value },
+                }
+            };
+            self.history.commit((0..rows).map(change).collect());
+        }
+    }
+
+    fn process(&self) -> Process {
+        let shutdown = Shutdown::default();
+        let board = Arc::new(Board::default());
+        let owner = {
+            let mut owners = self.owners.lock().unwrap();
+            *owners += 1;
+            owners.to_string()
         };
-        let ending = shutdown.ending();
-        async move { delivery.run(ending).await }
-    });
-    let mut deliveries: Vec<_> = deliveries.map(Box::pin).collect();
-    let all = std::future::poll_fn(|context| {
-        for delivery in &mut deliveries {
-            if let std::task::Poll::Ready(outcome) = delivery.as_mut().poll(context) {
-                panic!("a delivery ended: {outcome:?}");
+        let block_rows = if self.scenario.large { 4000 } else { 6 };
+        let mut source = SimSource::new(self.history.clone(), self.random.clone(), block_rows, self.scenario.mutant);
+        let (mut log, ending, status) = (self.log.clone(), shutdown.ending(), board.clone());
+        let capture = Box::pin(async move { capture(&mut source, &mut log, &status.capture, ending).await });
+        let delivery = |partition| {
+            let mut delivery = Delivery {
+                writer: "w".into(),
+                tables: vec![Pattern::new("sim.*")],
+                log: self.log.reader(partition),
+                plugin: SimPlugin(self.random.clone()),
+                connector: self.store.connector(partition),
+                status: board.writer("w", partition as u32),
+                owner: owner.clone(),
+            };
+            let ending = shutdown.ending();
+            Box::pin(async move { delivery.run(ending).await }) as Task
+        };
+        let deliveries = (0..self.log.partitions()).map(delivery).collect();
+        Process { shutdown, capture, deliveries }
+    }
+
+    /// A process from its start to its end, whichever that is, while the source commits and former processes wake up.
+    async fn live(&self, paused: &mut Vec<Task>) {
+        let mut process = self.process();
+        let committing = async {
+            loop {
+                tokio::time::sleep(Duration::from_millis(1 + self.random.below(600))).await;
+                self.commit();
+            }
+        };
+        let life = Duration::from_millis(1 + self.random.below(3000));
+        let alone = paused.is_empty();
+        let beside = Duration::from_millis(self.random.below(1000));
+        tokio::select! {
+            outcome = &mut process.capture => panic!("capture ended: {outcome:?}"),
+            () = watch(&mut process.deliveries, alone) => {}
+            () = async { tokio::time::sleep(beside).await; watch(paused, false).await } => {}
+            () = committing => {}
+            () = tokio::time::sleep(life) => {}
+        }
+        match self.random.below(4) {
+            0 if alone => process.end().await,
+            1 if self.scenario.pauses => paused.append(&mut process.deliveries),
+            // Dropped in the middle of whatever it does: a kill.
+            _ => {}
+        }
+    }
+
+    /// Nothing fails any more: one process has to bring everything there.
+    pub async fn come_to_rest(&self) {
+        self.random.calm();
+        let mut process = self.process();
+        let rested = async {
+            while !self.is_at_rest() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::select! {
+            outcome = &mut process.capture => panic!("capture ended: {outcome:?}"),
+            () = watch(&mut process.deliveries, true) => {}
+            () = rested => {}
+            () = tokio::time::sleep(CALM) => {
+                let state = self.store.state();
+                panic!("the store has {state:?}, the source {:?}", in_the_end(&self.history));
             }
         }
-        std::task::Poll::<()>::Pending
-    });
-    tokio::select! {
-        outcome = capture(&mut source, &mut writer_log, &board.capture, shutdown.ending()) => panic!("capture ended: {outcome:?}"),
-        () = all => {}
+        process.end().await;
+        assert!(self.is_at_rest(), "the end of a process undid something");
     }
+
+    /// The store holds what the source holds, and its fences say so.
+    fn is_at_rest(&self) -> bool {
+        let state = self.store.state();
+        let settled = |partition| {
+            let fence = state.fences.get(&partition).map(|text| Fence::parse(text).unwrap());
+            fence.is_some_and(|f| f.began == f.applied && f.applied.seq == self.log.last_seq(partition))
+        };
+        (0..self.log.partitions()).all(settled) && state.entries == in_the_end(&self.history)
+    }
+
+    /// The code with which a new process' delivery of the first partition stops.
+    pub async fn stop_code(&self) -> &'static str {
+        self.random.calm();
+        let mut process = self.process();
+        let stopped = tokio::time::timeout(CALM, &mut process.deliveries[0]).await;
+        stopped.expect("it stops").expect_err("it stops with an error").code
+    }
+}
+
+impl Process {
+    /// Ends as it does when it is asked to.
+    async fn end(mut self) {
+        self.shutdown.begin();
+        let ended = async {
+            self.capture.await.unwrap();
+            for delivery in &mut self.deliveries {
+                delivery.await.unwrap();
+            }
+        };
+        tokio::time::timeout(CALM, ended).await.expect("a process ends when it is asked to");
+    }
+}
+
+/// Runs loops for ever. One that ends was overtaken by another process, which it must not be if it is `alone`.
+async fn watch(tasks: &mut Vec<Task>, alone: bool) {
+    poll_fn(|context| {
+        tasks.retain_mut(|task| match task.as_mut().poll(context) {
+            Poll::Ready(outcome) => {
+                assert!(!alone, "a delivery ended: {outcome:?}");
+                false
+            }
+            Poll::Pending => true,
+        });
+        Poll::<()>::Pending
+    })
+    .await;
 }

@@ -1,6 +1,6 @@
-//! A source: a list of transactions, read as a binlog is read.
+//! A source: the history, read as a binlog is read.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mysync_change::block::BlockBuilder;
@@ -11,31 +11,24 @@ use mysync_change::schema::{Column, Storage, TableShape};
 use mysync_pipeline::failure::Failure;
 use mysync_pipeline::ports::Source;
 
+use crate::Mutant;
+use crate::history::{Change, History, partition};
 use crate::random::Random;
-
-/// What one row of a transaction does.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    Put { key: i64, value: String },
-    Remove { key: i64 },
-    Move { from: i64, to: i64, value: String },
-}
-
-/// All that was ever committed.
-pub type History = Arc<Mutex<Vec<Vec<Change>>>>;
 
 pub struct SimSource {
     history: History,
     random: Random,
+    mutant: Option<Mutant>,
+    /// Rows of a block at most.
+    block_rows: u64,
     /// Next transaction, and how many of its rows are behind us.
     at: usize,
     rows: u64,
-    skip: u64,
 }
 
 impl SimSource {
-    pub fn new(history: History, random: Random) -> Self {
-        Self { history, random, at: 0, rows: 0, skip: 0 }
+    pub fn new(history: History, random: Random, block_rows: u64, mutant: Option<Mutant>) -> Self {
+        Self { history, random, mutant, block_rows, at: 0, rows: 0 }
     }
 
     fn checkpoint(&self) -> Checkpoint {
@@ -44,7 +37,7 @@ impl SimSource {
     }
 }
 
-pub fn shape() -> Arc<TableShape> {
+fn shape() -> Arc<TableShape> {
     let column = |name: &str, storage| Column {
         name: name.into(),
         kind: "any".into(),
@@ -67,22 +60,21 @@ fn image(out: &mut Vec<u8>, key: i64, value: &str) {
 fn emit(block: &mut BlockBuilder, number: u64, change: &Change) {
     let shape = shape().fingerprint();
     let partitions = block.partitions().len();
-    let partition = |key: i64| key.rem_euclid(partitions as i64) as usize;
     match change {
         Change::Put { key, value } => {
-            let mut row = block.row(partition(*key), shape, Operation::Insert, number).unwrap();
+            let mut row = block.row(partition(*key, partitions), shape, Operation::Insert, number).unwrap();
             image(row.images(), *key, value);
             row.finish(true);
         }
         Change::Remove { key } => {
-            let mut row = block.row(partition(*key), shape, Operation::Delete, number).unwrap();
+            let mut row = block.row(partition(*key, partitions), shape, Operation::Delete, number).unwrap();
             image(row.images(), *key, "");
             row.end_before();
             row.finish(false);
         }
         Change::Move { from, to, value } => {
             for (key, half) in [(from, Operation::MoveOut), (to, Operation::MoveIn)] {
-                let mut row = block.row(partition(*key), shape, half, number).unwrap();
+                let mut row = block.row(partition(*key, partitions), shape, half, number).unwrap();
                 image(row.images(), *from, "");
                 row.end_before();
                 image(row.images(), *to, value);
@@ -95,40 +87,38 @@ fn emit(block: &mut BlockBuilder, number: u64, change: &Change) {
 impl Source for SimSource {
     async fn open(&mut self, from: Option<&Checkpoint>) -> Result<Checkpoint, Failure> {
         self.random.may_fail("connecting to the source")?;
-        (self.at, self.skip) = from.map_or((0, 0), |from| (from.position.file.offset as usize, from.rows_of_next));
-        self.rows = self.skip;
+        (self.at, self.rows) = from.map_or((0, 0), |from| (from.position.file.offset as usize, from.rows_of_next));
+        if self.mutant == Some(Mutant::RowsReadAgain) {
+            self.rows = 0;
+        }
         Ok(self.checkpoint())
     }
 
     async fn fill(&mut self, block: &mut BlockBuilder) -> Result<Checkpoint, Failure> {
-        if block.is_empty() {
-            block.shape(shape().fingerprint(), shape());
+        if self.history.transaction(self.at).is_none() {
+            let mut growth = self.history.growth();
+            tokio::select! {
+                _ = growth.changed() => {}
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+            }
         }
-        let mut room = 1 + self.random.below(6);
-        loop {
-            let Some(changes) = self.history.lock().unwrap().get(self.at).cloned() else { break };
-            block.begin(
-                TransactionId { gtid: None, file: "sim.000001".into(), offset: self.at as u64 },
-                1_000_000 + self.at as u64,
-            );
+        block.shape(shape().fingerprint(), shape());
+        let mut room = 1 + self.random.below(self.block_rows);
+        while let Some(changes) = self.history.transaction(self.at).filter(|_| room > 0) {
+            let id = TransactionId { gtid: None, file: "sim.000001".into(), offset: self.at as u64 };
+            block.begin(id, 1_000_000 + self.at as u64);
             for number in self.rows..changes.len() as u64 {
-                self.random.may_fail("reading an event")?;
                 if room == 0 {
                     // A large transaction goes on in the next block.
                     return Ok(self.checkpoint());
                 }
+                self.random.may_fail("reading an event")?;
                 emit(block, number, &changes[number as usize]);
                 room -= 1;
                 self.rows = number + 1;
             }
             block.end();
             (self.at, self.rows) = (self.at + 1, 0);
-            if room == 0 {
-                break;
-            }
-        }
-        if block.is_empty() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(self.checkpoint())
     }

@@ -1,7 +1,7 @@
 //! A store that keeps entries and fences together, and a judge that looks at it after every step.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use mysync_change::fence::Fence;
@@ -9,8 +9,9 @@ use mysync_change::operations::RedisCommands;
 use mysync_pipeline::failure::Failure;
 use mysync_pipeline::ports::Connector;
 
+use crate::Mutant;
+use crate::history::{History, Step};
 use crate::random::Random;
-use crate::source::{Change, History};
 
 pub type Entries = BTreeMap<i64, String>;
 
@@ -18,43 +19,95 @@ pub type Entries = BTreeMap<i64, String>;
 pub struct State {
     pub entries: Entries,
     pub fences: BTreeMap<usize, String>,
-    /// How much of the history the entries have shown, in whole transactions.
+    judges: Vec<Judge>,
+}
+
+/// Follows one partition's entries: they are what the source's were at some time, and no earlier one than before.
+#[derive(Debug, Default, Clone)]
+struct Judge {
+    /// Steps of the history behind the state last shown, and that state.
     shown: usize,
+    entries: Entries,
 }
 
 /// The store; clones see the same one.
 #[derive(Clone, Debug)]
 pub struct SimStore {
-    pub state: Arc<Mutex<State>>,
+    state: Arc<Mutex<State>>,
     history: History,
     random: Random,
-    /// With one partition every step shows a state that the source has had, and none goes back.
-    judged: bool,
+    partitions: usize,
+    mutant: Option<Mutant>,
 }
 
-/// What the source's table holds after the first `n` transactions.
-pub fn replay(history: &[Vec<Change>], n: usize) -> Entries {
-    let mut entries = Entries::new();
-    for change in history[..n].iter().flatten() {
-        match change {
-            Change::Put { key, value } => _ = entries.insert(*key, value.clone()),
-            Change::Remove { key } => _ = entries.remove(key),
-            Change::Move { from, to, value } => {
-                entries.remove(from);
-                entries.insert(*to, value.clone());
-            }
-        }
+fn take(entries: &mut Entries, step: Step) {
+    match step.value {
+        Some(value) => _ = entries.insert(step.key, value),
+        None => _ = entries.remove(&step.key),
     }
+}
+
+/// What the source holds in the end.
+pub fn in_the_end(history: &History) -> Entries {
+    let mut entries = Entries::new();
+    history.steps().into_iter().for_each(|step| take(&mut entries, step));
     entries
 }
 
 impl SimStore {
-    pub fn new(history: History, random: Random, judged: bool) -> Self {
-        Self { state: Arc::default(), history, random, judged }
+    pub fn new(history: History, random: Random, partitions: usize, mutant: Option<Mutant>) -> Self {
+        let state = State { judges: vec![Judge::default(); partitions], ..State::default() };
+        Self { state: Arc::new(Mutex::new(state)), history, random, partitions, mutant }
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
     }
 
     pub fn connector(&self, partition: usize) -> SimConnector {
         SimConnector { store: self.clone(), partition, seen: None, open: false }
+    }
+
+    /// Loses everything, as with FLUSHALL.
+    pub fn empty(&self) {
+        let mut state = self.state();
+        state.entries.clear();
+        state.fences.clear();
+    }
+
+    fn write(&self, state: &mut State, partition: usize, commands: &RedisCommands) {
+        let mut arguments = commands.values.ends.iter().scan(0, |from, end| {
+            let value = &commands.values.data[*from as usize..*end as usize];
+            *from = *end;
+            Some(String::from_utf8(value.to_vec()).unwrap())
+        });
+        for count in &commands.arguments {
+            let command: Vec<String> = arguments.by_ref().take(*count as usize).collect();
+            let key = command[1].parse().unwrap();
+            take(&mut state.entries, Step { key, value: command.get(2).cloned(), visible: true });
+        }
+        let mine = |(key, _): &(&i64, &String)| crate::history::partition(**key, self.partitions) == partition;
+        let now: Entries = state.entries.iter().filter(mine).map(|(key, value)| (*key, value.clone())).collect();
+        state.judges[partition].look(&now, partition, &self.history);
+    }
+}
+
+impl Judge {
+    fn look(&mut self, now: &Entries, partition: usize, history: &History) {
+        let mut at = self.clone();
+        let mut visible = true;
+        while !visible || at.entries != *now {
+            let Some(step) = history.step(partition, at.shown) else {
+                panic!(
+                    "partition {partition} shows {now:?}, which the source never held after step {}: {self:?}",
+                    self.shown
+                );
+            };
+            visible = step.visible;
+            take(&mut at.entries, step);
+            at.shown += 1;
+        }
+        *self = at;
     }
 }
 
@@ -69,7 +122,7 @@ pub struct SimConnector {
 impl Connector for SimConnector {
     async fn open(&mut self) -> Result<Option<Fence>, Failure> {
         self.store.random.may_fail("connecting to the store")?;
-        self.seen = self.store.state.lock().unwrap().fences.get(&self.partition).cloned();
+        self.seen = self.store.state().fences.get(&self.partition).cloned();
         self.open = true;
         Ok(self.seen.as_deref().map(|text| Fence::parse(text).unwrap()))
     }
@@ -77,49 +130,39 @@ impl Connector for SimConnector {
     async fn apply(&mut self, commands: &RedisCommands, fence: &Fence) -> Result<(), Failure> {
         assert!(self.open, "a connection that failed must be opened again");
         self.open = false;
-        self.store.random.may_fail("applying, before it took effect")?;
-        tokio::time::sleep(Duration::from_micros(self.store.random.below(2000))).await;
-        {
-            let mut state = self.store.state.lock().unwrap();
-            if state.fences.get(&self.partition) != self.seen.as_ref() {
-                return Err(Failure::definite("FENCE_TAKEN", "somebody else wrote"));
+        let Self { store, partition, .. } = self;
+        let cut = store.random.may_fail("applying, before it took effect");
+        match store.mutant {
+            Some(Mutant::EntriesWithoutFence) if cut.is_err() => {
+                store.write(&mut store.state(), *partition, commands);
+                return cut;
             }
-            let mut at = 0;
-            let mut arguments = commands.values.ends.iter().scan(0, |from, end| {
-                let value = &commands.values.data[*from as usize..*end as usize];
-                *from = *end;
-                Some(String::from_utf8(value.to_vec()).unwrap())
-            });
-            for count in &commands.arguments {
-                let command: Vec<String> = arguments.by_ref().take(*count as usize).collect();
-                at += command.len();
-                let key = command[1].parse().unwrap();
-                match command[0].as_str() {
-                    "SET" => _ = state.entries.insert(key, command[2].clone()),
-                    _ => _ = state.entries.remove(&key),
-                }
+            Some(Mutant::AnsweredTooEarly) if cut.is_err() => {
+                self.open = true;
+                return Ok(());
             }
-            assert_eq!(at, commands.values.ends.len());
-            state.fences.insert(self.partition, fence.to_text());
-            if self.store.judged {
-                judge(&mut state, &self.store.history.lock().unwrap());
-            }
+            _ => cut?,
         }
-        self.store.random.may_fail("applying, after it took effect")?;
+        tokio::time::sleep(Duration::from_micros(store.random.below(2000))).await;
+        {
+            let mut state = store.state();
+            let taken = state.fences.get(partition) != self.seen.as_ref();
+            let refused = || Failure::definite("FENCE_TAKEN", "somebody else wrote");
+            match store.mutant {
+                Some(Mutant::FenceNotCompared) => {}
+                Some(Mutant::FenceComparedTooLate) if taken => {
+                    store.write(&mut state, *partition, commands);
+                    return Err(refused());
+                }
+                _ if taken => return Err(refused()),
+                _ => {}
+            }
+            store.write(&mut state, *partition, commands);
+            state.fences.insert(*partition, fence.to_text());
+        }
+        store.random.may_fail("applying, after it took effect")?;
         self.seen = Some(fence.to_text());
         self.open = true;
         Ok(())
     }
-}
-
-/// The entries are what the source held after some transaction, and not before the one they last showed.
-fn judge(state: &mut State, history: &[Vec<Change>]) {
-    let shown = (state.shown..=history.len()).find(|n| replay(history, *n) == state.entries);
-    state.shown = shown.unwrap_or_else(|| {
-        let earlier = (0..state.shown).find(|n| replay(history, *n) == state.entries);
-        panic!(
-            "the store shows what the source never held after transaction {} (went back to: {earlier:?})",
-            state.shown
-        )
-    });
 }

@@ -4,17 +4,24 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use mysync_sim_tests::scenario::{Scenario, play};
+use mysync_sim_tests::scenario::{Scenario, World, play, simulated};
+
+/// Few enough for every build; thousands are for a quiet hour.
+const COUNT: u64 = 400;
+
+const FAULTS: Scenario =
+    Scenario { partitions: 1, failing: 40, power: false, pauses: false, large: false, mutant: None };
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
 }
 
-fn histories(scenario: Scenario) {
+/// Plays so many histories, or one in `share` of them.
+fn histories(scenario: Scenario, share: u64) {
     if let Some(seed) = number("MYSYNC_SIM_SEED") {
         return play(seed, scenario);
     }
-    for seed in 0..number("MYSYNC_SIM_COUNT").unwrap_or(1000) {
+    for seed in 0..number("MYSYNC_SIM_COUNT").unwrap_or(COUNT).div_ceil(share) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| play(seed, scenario))) {
             eprintln!("seed {seed} of {scenario:?}; play it again with MYSYNC_SIM_SEED={seed}");
             std::panic::resume_unwind(panic);
@@ -23,21 +30,56 @@ fn histories(scenario: Scenario) {
 }
 
 #[test]
-fn no_faults() {
-    histories(Scenario { partitions: 1, failing: 0, power: false });
+fn nothing_fails_but_processes_end() {
+    histories(Scenario { failing: 0, ..FAULTS }, 1);
 }
 
 #[test]
 fn lost_answers_failed_calls_and_kills_show_no_state_the_source_never_had() {
-    histories(Scenario { partitions: 1, failing: 40, power: false });
+    histories(FAULTS, 1);
 }
 
 #[test]
 fn several_partitions_arrive_in_order_of_each_key() {
-    histories(Scenario { partitions: 3, failing: 40, power: false });
+    histories(Scenario { partitions: 3, ..FAULTS }, 1);
 }
 
 #[test]
 fn power_cuts_take_the_unsynced_tail_of_the_log_and_nothing_else() {
-    histories(Scenario { partitions: 1, failing: 60, power: true });
+    histories(Scenario { failing: 60, power: true, ..FAULTS }, 1);
+    histories(Scenario { partitions: 2, power: true, ..FAULTS }, 2);
+}
+
+#[test]
+fn a_paused_process_wakes_up_beside_its_successor() {
+    histories(Scenario { failing: 80, pauses: true, ..FAULTS }, 1);
+    histories(Scenario { partitions: 3, failing: 0, pauses: true, ..FAULTS }, 2);
+}
+
+#[test]
+fn a_transaction_larger_than_a_batch_arrives_in_parts_and_in_order() {
+    histories(Scenario { failing: 20_000, large: true, ..FAULTS }, 40);
+}
+
+/// A world that has been at rest once, and what becomes of the next process after something happened.
+fn after(happens: impl FnOnce(&World)) -> &'static str {
+    simulated(async {
+        let world = World::new(7, FAULTS);
+        while world.history.transaction(3).is_none() {
+            world.commit();
+        }
+        world.come_to_rest().await;
+        happens(&world);
+        world.stop_code().await
+    })
+}
+
+#[test]
+fn the_store_was_emptied() {
+    assert_eq!(after(|world| world.store.empty()), "STORE_EMPTIED");
+}
+
+#[test]
+fn the_log_was_replaced() {
+    assert_eq!(after(|world| world.log.replace()), "LOG_REPLACED");
 }

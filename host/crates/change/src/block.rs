@@ -206,7 +206,9 @@ impl BlockBuilder {
 
     /// The log has the rows now: empties the block, keeping its numbering and its memory.
     pub fn stored(&mut self) {
-        self.stored = (self.next_seq, self.partitions.iter().map(|part| part.prev).collect());
+        self.stored.0 = self.next_seq;
+        self.stored.1.clear();
+        self.stored.1.extend(self.partitions.iter().map(|part| part.prev));
         self.clear();
     }
 

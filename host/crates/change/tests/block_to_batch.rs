@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use mysync_change::batch::{BatchBuilder, BlockReader, Limits, Plan, PlannedShape, Shapes, TakeError, Taken, Values};
 use mysync_change::block::BlockBuilder;
-use mysync_change::envelope::{self, LogId};
+use mysync_change::envelope::{self, LogId, TableEvent};
 use mysync_change::fence::Place;
 use mysync_change::image::{self, Value};
 use mysync_change::position::TransactionId;
 use mysync_change::rows::Operation;
-use mysync_change::schema::{Column, Storage, TableShape};
+use mysync_change::schema::{Column, Fingerprint, Storage, TableShape};
 use proptest::prelude::*;
 
 fn shape() -> Arc<TableShape> {
@@ -154,6 +154,47 @@ proptest! {
         let _ = builder.take(&mut reader, None, &planned(&[0, 1, 2, 3, 4, 5]));
         builder.finish();
     }
+}
+
+#[test]
+fn an_event_of_a_table_shares_its_batch_with_no_row() {
+    let (shapes, shape) = (planned(&[0]), shape());
+    let mut block = BlockBuilder::new(LogId([7; 16]), 100, &[40]);
+    let row = |block: &mut BlockBuilder, offset| {
+        block.begin(TransactionId { gtid: None, file: "binlog.000001".into(), offset }, 1);
+        let mut row = block.row(0, shape.fingerprint(), Operation::Insert, 0).unwrap();
+        images(row.images(), &(1, None));
+        row.finish(true);
+        block.end();
+    };
+    row(&mut block, 1);
+    block.begin(TransactionId { gtid: None, file: "binlog.000001".into(), offset: 2 }, 1);
+    let event = |table: &str| TableEvent {
+        database: "shop".into(),
+        table: table.into(),
+        what: "drop".into(),
+        statement: "DROP TABLE a, b".into(),
+    };
+    block.table_event(Fingerprint([0; 16]), 0, &event("a")).unwrap();
+    block.table_event(Fingerprint([0; 16]), 0, &event("b")).unwrap();
+    block.end();
+    row(&mut block, 3);
+    block.seal();
+    let mut reader = BlockReader::default();
+    reader.refill().extend_from_slice(&block.partitions()[0].bytes);
+    let mut builder = BatchBuilder::new("w", Limits { rows: 9, bytes: 1 << 20, rows_max: 9, bytes_max: 1 << 20 });
+    let (mut batches, mut last) = (Vec::new(), at(40));
+    loop {
+        builder.start(&last);
+        let taken = builder.take(&mut reader, None, &shapes).unwrap();
+        let (batch, extent) = builder.finish();
+        batches.push((batch.tables.len(), batch.events.len(), extent.last.seq));
+        last = extent.last;
+        if taken == Taken::Block {
+            break;
+        }
+    }
+    assert_eq!(batches, [(1, 0, 100), (0, 1, 101), (0, 1, 102), (1, 0, 103)]);
 }
 
 #[test]

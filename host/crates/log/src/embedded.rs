@@ -17,14 +17,16 @@ mod partition;
 mod reader;
 mod room;
 mod store;
+mod wal;
 mod writer;
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
-use std::thread::{self, JoinHandle, Thread};
+use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, OnceLock, PoisonError};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 use mysync_change::envelope::LogId;
@@ -36,14 +38,15 @@ pub use writer::EmbeddedWriter;
 
 use crate::error::LogError;
 use consumers::Consumers;
-use file::{Database, Identity};
+use file::{Database, Identity, WAL_BYTES_MAX};
 use keeper::Keeper;
 use lock::DirectoryLock;
 use room::Room;
 use store::Store;
+use wal::Wal;
 
-/// The WAL's size: large, so that appends seldom wait while it is moved; small beside the log.
-const WAL_BYTES_MAX: u64 = 64 << 20;
+/// How long closing waits for the keeper. What it leaves undone is a hint, or done at the next start.
+const CLOSING: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone)]
 pub struct LogSettings {
@@ -74,7 +77,8 @@ pub struct Figures {
 #[derive(Debug)]
 pub struct EmbeddedLog {
     shared: Arc<Shared>,
-    keeper: Option<JoinHandle<()>>,
+    /// Ends when the keeper does.
+    closing: std::sync::Mutex<Receiver<()>>,
 }
 
 /// What the leader, the readers and the keeper share.
@@ -88,11 +92,12 @@ struct Shared {
     consumers: Consumers,
     room: Room,
     retention_us: u64,
-    wal_bytes: AtomicU64,
-    wal_bytes_max: u64,
+    wal: Wal,
     oldest_us: AtomicU64,
     keeper: OnceLock<Thread>,
     ending: AtomicBool,
+    /// The file is not where it was: what is written is lost with this process.
+    gone: AtomicBool,
     _lock: DirectoryLock,
 }
 
@@ -116,22 +121,24 @@ impl EmbeddedLog {
             consumers: Consumers::new(store.consumers()?, settings.writers.clone()),
             room: Room::new(settings.max_bytes, store.used_bytes()?),
             retention_us: u64::try_from(settings.retention.as_micros()).unwrap_or(u64::MAX),
-            wal_bytes: AtomicU64::new(0),
-            wal_bytes_max: WAL_BYTES_MAX.min(settings.max_bytes / 4),
+            wal: Wal::new(WAL_BYTES_MAX.min(settings.max_bytes / 4), file::wal_bytes(&path)),
             oldest_us: AtomicU64::new(0),
             keeper: OnceLock::new(),
             ending: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
             store: Mutex::new(store),
             path: path.clone(),
             _lock: lock,
         });
-        let keeper = Keeper::new(shared.clone(), Database::open(&path)?);
-        let keeper = thread::Builder::new()
-            .name("mysync-log".to_owned())
-            .spawn(move || keeper.run())
-            .map_err(|error| LogError::Io { path, reason: error.to_string() })?;
-        let _ = shared.keeper.set(keeper.thread().clone());
-        Ok(Self { shared, keeper: Some(keeper) })
+        let keeper = Keeper::new(shared.clone(), Database::open(&path)?)?;
+        let (closed, closing) = mpsc::channel();
+        let thread = thread::Builder::new().name("mysync-log".to_owned()).spawn(move || {
+            keeper.run();
+            drop(closed);
+        });
+        let thread = thread.map_err(|error| LogError::Io { path, reason: error.to_string() })?;
+        let _ = shared.keeper.set(thread.thread().clone());
+        Ok(Self { shared, closing: closing.into() })
     }
 
     pub fn id(&self) -> LogId {
@@ -164,13 +171,16 @@ impl Drop for EmbeddedLog {
     fn drop(&mut self) {
         self.shared.ending.store(true, Relaxed);
         self.shared.wake_keeper();
-        if let Some(keeper) = self.keeper.take() {
-            let _ = keeper.join();
-        }
+        let closing = self.closing.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let _ = closing.recv_timeout(CLOSING);
     }
 }
 
 impl Shared {
+    fn check(&self) -> Result<(), LogError> {
+        if self.gone.load(Relaxed) { Err(LogError::Gone { path: self.path.clone() }) } else { Ok(()) }
+    }
+
     /// Tells readers how far the log goes.
     fn publish(&self, lasts: &[u64]) {
         for (grown, last) in self.grown.iter().zip(lasts) {

@@ -33,6 +33,11 @@ pub enum LogError {
     Locked { dir: PathBuf, holder: String },
     #[error("cannot use {path} for the log: {reason}: see that it is a directory which this user may write")]
     Directory { path: PathBuf, reason: String },
+    #[error(
+        "the log {path} was removed or replaced while it was in use: nothing is captured any more, because it would be lost. Put it back and \
+         restart; or restart with what is there now, which is another log: 'mysync writer rebase' lets each writer go on with that"
+    )]
+    Gone { path: PathBuf },
     #[error("there is no log at {path}: 'mysync run' makes it; see [log] dir")]
     Absent { path: PathBuf },
     #[error("{path} is no log of MySync: move it away, or set [log] dir to another directory")]
@@ -110,6 +115,7 @@ impl LogError {
         match self {
             Self::Locked { .. } => "LOG_LOCKED",
             Self::Directory { .. } => "LOG_DIRECTORY",
+            Self::Gone { .. } => "LOG_GONE",
             Self::Absent { .. } => "LOG_ABSENT",
             Self::Foreign { .. } => "LOG_FOREIGN",
             Self::Version { .. } => "LOG_VERSION",

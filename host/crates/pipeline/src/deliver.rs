@@ -130,7 +130,8 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
             backoff.reset();
             self.status.note(&prepared);
             standing.moved(prepared.extent.last);
-            feed.advance(standing.applied.seq).await?;
+            // No further than the fence says: what is behind it may be needed again.
+            feed.advance(standing.noted.seq).await?;
             ready = next?;
         }
     }

@@ -219,7 +219,7 @@ fn event_rejected(writer: &str, event: &TableEvent, reason: &str, extent: &Exten
         code,
         format!(
             "{} of {}.{} (transaction {}), which concerns rows without a change of each: {reason}. Nothing of the batch was applied; see to the \
-             store of writer {writer} by hand, then 'mysync writer rewind {writer} --to {}' goes on behind the batch",
+             store of writer {writer} by hand, then 'mysync writer rewind {writer} --to {}' goes on behind it",
             event.what, event.database, event.table, extent.last.transaction, extent.last.seq
         ),
     )

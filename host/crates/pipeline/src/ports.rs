@@ -83,7 +83,7 @@ pub trait LogReader: Send {
     /// Whether this consumer has ever advanced here.
     fn has_advanced(&mut self) -> impl Future<Output = Result<bool, Failure>> + Send;
 
-    /// Everything up to `seq` is in effect in the store: it may be deleted once it is old. A hint, not a promise: the fence decides.
+    /// The store's fence has come to `seq`: everything up to there may be deleted once it is old. A hint, not a promise: the fence decides.
     fn advance(&mut self, seq: u64) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 

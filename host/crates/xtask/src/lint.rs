@@ -25,7 +25,20 @@ pub fn failures() -> Result<Vec<&'static str>> {
     documentation.env("RUSTDOCFLAGS", "-D warnings");
     let mut steps: Vec<(&str, Command)> = vec![
         ("format", cargo(&["fmt", "--all", "--check"])),
-        ("clippy", cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])),
+        (
+            "clippy",
+            cargo(&[
+                "clippy",
+                "--quiet",
+                "--workspace",
+                "--all-targets",
+                "--locked",
+                "--keep-going",
+                "--",
+                "-D",
+                "warnings",
+            ]),
+        ),
         ("clippy for the sandbox", sandboxed),
         ("documentation", documentation),
     ];

@@ -96,7 +96,10 @@ fn show_configuration(world: &World) -> Result<()> {
     for file in ["mysync.toml", "plugins/shop-team/users-cache.toml"] {
         say(&format!("{file}:"));
         let text = std::fs::read_to_string(world.dir().join(file))?;
-        text.trim().lines().filter(|line| !line.is_empty()).for_each(|line| println!("    {line}"));
+        for line in text.lines().filter(|line| !line.is_empty()) {
+            println!("{}    {line}", if line.starts_with('[') { "\n" } else { "" });
+        }
+        println!();
     }
     Ok(())
 }

@@ -16,7 +16,9 @@ impl Behaviour for Lies {
             "plan orders by a column beyond the table" => TablePlan { order_by: vec![beyond], ..plan },
             "plan orders by a column outside the key" => TablePlan { order_by: vec![0, 1], ..plan },
             "plan orders by the key" => TablePlan { order_by: vec![0], ..plan },
-            "plan nonsense, but ignore" => TablePlan { ignore: true, columns: vec![beyond], order_by: vec![beyond], ..plan },
+            "plan nonsense, but ignore" => {
+                TablePlan { ignore: true, columns: vec![beyond], order_by: vec![beyond], ..plan }
+            }
             _ => plan,
         })
     }

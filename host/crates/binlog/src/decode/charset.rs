@@ -103,7 +103,7 @@ impl Charset {
     /// Whether `raw` is seen at once to be UTF-8 as it stands: most text is plain ASCII.
     #[inline]
     pub fn is_copied(self, raw: &[u8]) -> bool {
-        self.holds_ascii() && raw.is_ascii()
+        self.holds_ascii() && is_ascii(raw)
     }
 
     /// Appends `raw` to `out` as UTF-8: at most 3 bytes for each of `raw`. On an error `out` may have grown.
@@ -133,6 +133,31 @@ impl Charset {
             }
         }
     }
+}
+
+/// As in the standard library, which looks at the last bytes of a text one by one: that took longer than everything else for a row.
+#[inline]
+fn is_ascii(raw: &[u8]) -> bool {
+    const WIDE: usize = 32;
+    let Some(last) = raw.last_chunk::<WIDE>() else { return is_short_ascii(raw) };
+    let (chunks, _) = raw.as_chunks::<WIDE>();
+    let words = |chunk: &[u8; WIDE]| {
+        let (words, _) = chunk.as_chunks::<8>();
+        [0, 1, 2, 3].map(|at| words.get(at).map_or(0, |word| u64::from_ne_bytes(*word)))
+    };
+    let or = |a: [u64; 4], b: [u64; 4]| [a[0] | b[0], a[1] | b[1], a[2] | b[2], a[3] | b[3]];
+    let [a, b, c, d] = chunks.iter().fold(words(last), |all, chunk| or(all, words(chunk)));
+    is_ascii_word(a | b | c | d)
+}
+
+fn is_short_ascii(raw: &[u8]) -> bool {
+    let Some(last) = raw.last_chunk::<8>() else { return raw.is_ascii() };
+    let (words, _) = raw.as_chunks::<8>();
+    is_ascii_word(words.iter().fold(u64::from_ne_bytes(*last), |all, word| all | u64::from_ne_bytes(*word)))
+}
+
+fn is_ascii_word(word: u64) -> bool {
+    word & 0x8080_8080_8080_8080 == 0
 }
 
 fn push(character: Option<char>, out: &mut Vec<u8>) -> Result<(), Undecodable> {
@@ -183,4 +208,22 @@ fn multi_byte(encoding: &'static Encoding, raw: &[u8], out: &mut Vec<u8>) -> Res
         decoder.decode_to_utf8_without_replacement(raw, out.get_mut(start..).unwrap_or_default(), true);
     out.truncate(start + written);
     if result == DecoderResult::InputEmpty { Ok(()) } else { Err(Undecodable) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_ascii;
+
+    #[test]
+    fn one_byte_beyond_ascii_is_seen_wherever_it_stands() {
+        for len in 0..130 {
+            let mut text = vec![0x7F; len];
+            assert!(is_ascii(&text), "{len} bytes");
+            for at in 0..len {
+                text[at] = 0x80;
+                assert!(!is_ascii(&text), "byte {at} of {len}");
+                text[at] = 0x7F;
+            }
+        }
+    }
 }

@@ -192,7 +192,7 @@ impl EventReader {
         }
         let head = event::Gtid::parse(event).map_err(|error| self.event_error(error))?;
         let number = Some(head.number).filter(|number| *number > 0);
-        if number.is_some() && (self.source.uuid != head.uuid || *self.source.tag != *head.tag) {
+        if number.is_some() && !self.is_source(&head) {
             self.source = GtidSource { uuid: head.uuid, tag: Arc::from(head.tag) };
         }
         let gtid = number.map(|number| Gtid { source: self.source.clone(), number });
@@ -203,6 +203,12 @@ impl EventReader {
         block.begin(id, committed_us);
         self.transaction = Some(Transaction { number, ..Transaction::default() });
         Ok(Step::Taken)
+    }
+
+    /// Numbers are compared where they are: of bytes just written to memory the processor has to wait for.
+    #[inline]
+    fn is_source(&self, head: &event::Gtid<'_>) -> bool {
+        u128::from_ne_bytes(self.source.uuid) == u128::from_ne_bytes(head.uuid) && *self.source.tag == *head.tag
     }
 
     fn read_payload(&mut self, block: &mut BlockBuilder) -> Result<Step, StreamError> {

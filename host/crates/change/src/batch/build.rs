@@ -99,10 +99,10 @@ impl BatchBuilder {
                 }
                 Kind::TableEvent => {
                     let seq = envelope.header.first_seq;
-                    if seq > self.extent.last.seq && self.is_full(seq, end, self.extent.whole) {
-                        return Ok(Taken::Full);
-                    }
                     if seq > self.extent.last.seq {
+                        if !self.is_empty() || self.is_full(seq, end, true) {
+                            return Ok(Taken::Full);
+                        }
                         self.take_event(&envelope)?;
                     }
                 }
@@ -164,6 +164,10 @@ impl BatchBuilder {
     fn is_full(&self, seq: u64, end: Option<u64>, boundary: bool) -> bool {
         if let Some(end) = end {
             return seq > end;
+        }
+        // An event is alone in its batch: who passes over one that the writer has rejected passes over no row.
+        if !self.batch.events.is_empty() {
+            return true;
         }
         let Limits { rows, bytes, rows_max, bytes_max } = self.limits;
         let Extent { rows: have, bytes: size, .. } = self.extent;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! log(id, partitions, created_us, leader_start)          one row
-//! checkpoint(version, checkpoint)                        one row once there is one: JSON of the `Checkpoint`
+//! checkpoint(version, checkpoint, last_seq)              one row once there is one: JSON of the `Checkpoint`, and the last record it covers
 //! shape(ordinal, fingerprint, record)                    schema records, in the order in which they were announced
 //! consumer(name, partition, seq)                         how far each writer has come: a hint, the fence in its store decides
 //! block_N(last_seq, first_seq, prev_seq, committed_us, stored_us, crc, records)
@@ -11,6 +11,7 @@
 //! A table for each partition, ordered by sequence number, so that an append changes one page of it. `PRAGMA user_version` is the format.
 
 use std::ops::ControlFlow;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -26,8 +27,10 @@ pub const NAME: &str = "log.sqlite";
 const FORMAT: i64 = 1;
 /// Marks the file as a log of MySync: "MySy".
 const APPLICATION: i64 = 0x4d79_5379;
-/// Small commits write two pages; larger pages would make those dear, smaller ones the large blocks.
-pub const PAGE_BYTES: u64 = 4096;
+/// A small commit writes two pages, a large block many: twice the page costs the former a quarter more and spares the latter a tenth.
+pub const PAGE_BYTES: u64 = 8192;
+/// Large, so that appends seldom wait while the WAL is moved; small beside a log.
+pub const WAL_BYTES_MAX: u64 = 64 << 20;
 /// Another program that looks into the file holds its locks for moments only.
 const BUSY: Duration = Duration::from_millis(200);
 /// The largest value that SQLite keeps, less the row's other columns.
@@ -54,6 +57,8 @@ impl Database {
             // The keeper moves the WAL into the file, away from the way of the records.
             connection.pragma_update(None, "wal_autocheckpoint", 0)?;
             connection.pragma_update(None, "synchronous", "NORMAL")?;
+            // One that had to grow is cut back when it begins anew.
+            connection.pragma_update(None, "journal_size_limit", WAL_BYTES_MAX as i64)?;
             // A block's pages stay in memory until it is committed.
             connection.pragma_update(None, "cache_size", -(16 << 10))
         })
@@ -83,6 +88,10 @@ impl Database {
 
     pub fn explain(&self, error: &rusqlite::Error) -> LogError {
         explain(&self.path, error)
+    }
+
+    pub fn damaged(&self, reason: String) -> LogError {
+        LogError::Damaged { path: self.path.clone(), reason }
     }
 
     /// Who the log is; none: the file is new.
@@ -121,7 +130,7 @@ impl Database {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             transaction.execute_batch(
                 "CREATE TABLE log (id BLOB NOT NULL, partitions INTEGER NOT NULL, created_us INTEGER NOT NULL, leader_start INTEGER NOT NULL);
-                 CREATE TABLE checkpoint (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), version INTEGER NOT NULL, checkpoint TEXT NOT NULL);
+                 CREATE TABLE checkpoint (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), version INTEGER NOT NULL, checkpoint TEXT NOT NULL, last_seq INTEGER NOT NULL);
                  CREATE TABLE shape (ordinal INTEGER PRIMARY KEY, fingerprint BLOB NOT NULL UNIQUE, record BLOB NOT NULL);
                  CREATE TABLE consumer (name TEXT NOT NULL, partition INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (name, partition)) WITHOUT ROWID;",
             )?;
@@ -136,6 +145,8 @@ impl Database {
             transaction.pragma_update(None, "application_id", APPLICATION)?;
             transaction.pragma_update(None, "user_version", FORMAT)?;
             transaction.commit()?;
+            // Out of the WAL: whatever becomes of that, the log is the same one.
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
             connection.pragma_update(None, "synchronous", "NORMAL")?;
             Ok(true)
         };
@@ -219,6 +230,18 @@ impl From<LogError> for RowError {
     fn from(error: LogError) -> Self {
         Self::Log(error)
     }
+}
+
+/// Which file a path leads to: device and number.
+pub fn number(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+
+/// Bytes of the WAL beside the file, used or not.
+pub fn wal_bytes(path: &Path) -> u64 {
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    std::fs::metadata(wal).map_or(0, |file| file.len())
 }
 
 fn run(connection: &Connection, sql: &str) -> rusqlite::Result<()> {

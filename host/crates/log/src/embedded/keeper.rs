@@ -11,7 +11,7 @@ use mysync_pipeline::status::now_us;
 use tracing::warn;
 
 use super::Shared;
-use super::file::Database;
+use super::file::{self, Database, WAL_BYTES_MAX};
 use super::partition::Stored;
 use super::room::State;
 use super::store::Store;
@@ -25,9 +25,9 @@ const STEP_BLOCKS: u32 = 64;
 const STEP_BYTES: u64 = 4 << 20;
 /// Appends wait while this much of the WAL is moved into the file, not more.
 const WAL_REST_BYTES: u64 = 4 << 20;
-/// Rounds in which the WAL is moved while it grows.
+/// Rounds in which the WAL is moved beside appends.
 const WAL_ROUNDS: usize = 4;
-/// A WAL so many times its size is one that cannot begin anew.
+/// A WAL of so many times its size is one that somebody keeps from beginning anew.
 const WAL_HELD: u64 = 4;
 
 #[derive(Debug)]
@@ -35,20 +35,25 @@ pub struct Keeper {
     shared: Arc<Shared>,
     /// For moving the WAL beside appends.
     database: Database,
+    /// The file that was opened: device and number.
+    file: (u64, u64),
+    /// The WAL could not begin anew last time.
+    wal_held: bool,
     /// What it could not do last time.
     failing: Option<&'static str>,
 }
 
 impl Keeper {
-    pub fn new(shared: Arc<Shared>, database: Database) -> Self {
-        Self { shared, database, failing: None }
+    pub fn new(shared: Arc<Shared>, database: Database) -> Result<Self, LogError> {
+        let file = file::number(&shared.path).ok_or_else(|| LogError::Absent { path: shared.path.clone() })?;
+        Ok(Self { shared, database, file, wal_held: false, failing: None })
     }
 
     /// Until the log is closed.
     pub fn run(mut self) {
         loop {
             let ending = self.shared.ending.load(Relaxed);
-            let outcome = self.note().and(self.trim()).and(self.judge()).and(self.move_wal(ending));
+            let outcome = self.look().and(self.note()).and(self.trim()).and(self.judge()).and(self.move_wal(ending));
             let code = outcome.as_ref().err().map(LogError::code);
             if let Err(error) = outcome
                 && code != self.failing
@@ -61,6 +66,13 @@ impl Keeper {
             }
             thread::park_timeout(TICK);
         }
+    }
+
+    /// Whether the file is still where it was.
+    fn look(&self) -> Result<(), LogError> {
+        let gone = file::number(&self.shared.path) != Some(self.file);
+        self.shared.gone.store(gone, Relaxed);
+        self.shared.check()
     }
 
     fn note(&self) -> Result<(), LogError> {
@@ -138,26 +150,27 @@ impl Keeper {
     }
 
     /// Moves the WAL into the file when it is large, and lets it begin anew.
-    fn move_wal(&self, ending: bool) -> Result<(), LogError> {
-        let shared = &self.shared;
-        let full = || shared.wal_bytes.load(Relaxed);
-        if full() < shared.wal_bytes_max && !ending {
+    fn move_wal(&mut self, ending: bool) -> Result<(), LogError> {
+        let wal = &self.shared.wal;
+        if !wal.is_large() && !self.wal_held && !ending {
             return Ok(());
         }
-        // What can be done beside appends: each round leaves what was appended during it.
+        // Each round leaves what was appended during it.
         for _ in 0..WAL_ROUNDS {
-            let before = full();
+            let unmoved = wal.unmoved();
             self.database.number("PRAGMA wal_checkpoint(PASSIVE)", [])?;
-            if full() - before <= WAL_REST_BYTES {
+            wal.moved(unmoved);
+            if wal.unmoved() <= WAL_REST_BYTES {
                 break;
             }
         }
-        let store = shared.store.blocking_lock();
-        if store.restart_wal()? {
-            shared.wal_bytes.store(0, Relaxed);
-        } else if full() >= WAL_HELD * shared.wal_bytes_max {
-            return Err(LogError::WalHeld { bytes: full() });
+        let store = self.shared.store.blocking_lock();
+        self.wal_held = !store.restart_wal()?;
+        let bytes = file::wal_bytes(&self.shared.path);
+        if self.wal_held && bytes >= WAL_HELD * WAL_BYTES_MAX {
+            return Err(LogError::WalHeld { bytes });
         }
+        wal.moved(wal.unmoved());
         Ok(())
     }
 }

@@ -18,8 +18,9 @@ use crate::error::LogError;
 const SECOND: u64 = 1 << 29;
 /// The version of the stored checkpoint.
 const CHECKPOINT_VERSION: i64 = 1;
-/// Statements kept beside those of the partitions.
-const STATEMENTS: usize = 32;
+/// Statements kept compiled, and how many of each partition.
+const STATEMENTS: usize = 16;
+const STATEMENTS_EACH: usize = 6;
 
 #[derive(Debug)]
 pub struct Store {
@@ -34,7 +35,7 @@ pub struct Store {
 impl Store {
     pub fn new(database: Database, identity: Identity) -> Result<Self, LogError> {
         let partitions: Vec<_> = (0..identity.partitions).map(Partition::new).collect();
-        database.connection.set_prepared_statement_cache_capacity(STATEMENTS + 4 * partitions.len());
+        database.connection.set_prepared_statement_cache_capacity(STATEMENTS + STATEMENTS_EACH * partitions.len());
         let lasts = partitions.iter().map(|partition| partition.last(&database)).collect::<Result<_, _>>()?;
         Ok(Self { database, identity, partitions, lasts, checkpoint: Vec::new() })
     }
@@ -44,13 +45,18 @@ impl Store {
         &self.lasts
     }
 
+    /// The last number of all.
+    fn last(&self) -> u64 {
+        self.lasts.iter().copied().max().unwrap_or(0)
+    }
+
     /// Starts a leader, durably: numbers that it gives are never given again, not even if all it writes is lost.
     pub fn lead(&mut self) -> Result<Lead, LogError> {
         self.lasts =
             self.partitions.iter().map(|partition| partition.last(&self.database)).collect::<Result<_, _>>()?;
         let checkpoint = self.read_checkpoint()?;
         let former = self.database.number("SELECT leader_start FROM log", [])?.unwrap_or(0);
-        let given = self.lasts.iter().copied().max().unwrap_or(0).max(former);
+        let given = self.last().max(former);
         let clock = now_us() / 1_000_000 * SECOND;
         // A clock that stood still or went back must not bring back the numbers of a lost tail.
         let next_seq = if given == 0 { clock.max(1) } else { clock.max(given + SECOND) };
@@ -68,9 +74,10 @@ impl Store {
         set.map_err(|error| self.database.explain(&error))
     }
 
+    /// The checkpoint, which covers exactly the records there are: they were stored together.
     fn read_checkpoint(&self) -> Result<Option<Checkpoint>, LogError> {
-        let mut checkpoint = None;
-        self.database.each("SELECT version, checkpoint FROM checkpoint", [], |row| {
+        let (mut checkpoint, mut covered) = (None, 0);
+        self.database.each("SELECT version, checkpoint, last_seq FROM checkpoint", [], |row| {
             let damaged = |reason| LogError::Checkpoint { reason };
             let version: i64 = row.get(0)?;
             if version != CHECKPOINT_VERSION {
@@ -80,9 +87,16 @@ impl Store {
             }
             let read = serde_json::from_str(row.get_ref(1)?.as_str()?);
             checkpoint = Some(read.map_err(|error| damaged(error.to_string()))?);
+            covered = unsigned(row.get(2)?);
             Ok(ControlFlow::Break(()))
         })?;
-        Ok(checkpoint)
+        let last = self.last();
+        if covered == last {
+            return Ok(checkpoint);
+        }
+        Err(self
+            .database
+            .damaged(format!("its checkpoint covers records up to seq {covered}, and the last one is {last}")))
     }
 
     /// Stores a block with its shapes and its checkpoint, all or nothing.
@@ -95,6 +109,13 @@ impl Store {
         for (fingerprint, shape) in block.shapes() {
             shapes.push((fingerprint.0, envelope::write_schema(self.identity.id, shape)?));
         }
+        let lasts: Vec<u64> = self
+            .lasts
+            .iter()
+            .zip(block.partitions())
+            .map(|(last, part)| if part.is_empty() { *last } else { part.last_seq })
+            .collect();
+        let covered = signed(lasts.iter().copied().max().unwrap_or(0));
         let now = signed(now_us());
         self.database.commit(|connection| {
             for (fingerprint, record) in &shapes {
@@ -110,13 +131,13 @@ impl Store {
             for ((partition, prev), part) in parts.filter(|(_, part)| !part.is_empty()) {
                 insert(connection.prepare_cached(&partition.insert)?, part, *prev, now)?;
             }
-            connection
-                .prepare_cached("INSERT OR REPLACE INTO checkpoint VALUES (1, ?1, ?2)")?
-                .execute((CHECKPOINT_VERSION, Text(&self.checkpoint)))
+            connection.prepare_cached("INSERT OR REPLACE INTO checkpoint VALUES (1, ?1, ?2, ?3)")?.execute((
+                CHECKPOINT_VERSION,
+                Text(&self.checkpoint),
+                covered,
+            ))
         })?;
-        for (last, part) in self.lasts.iter_mut().zip(block.partitions()) {
-            *last = if part.is_empty() { *last } else { part.last_seq };
-        }
+        self.lasts = lasts;
         Ok(())
     }
 

@@ -1,7 +1,6 @@
 //! The log as capture sees it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use mysync_change::block::BlockBuilder;
 use mysync_change::position::Checkpoint;
@@ -28,6 +27,7 @@ impl EmbeddedWriter {
 
 impl LogWriter for EmbeddedWriter {
     async fn lead(&mut self) -> Result<Lead, Failure> {
+        self.shared.check()?;
         self.shared.room.wait().await?;
         let shared = self.shared.clone();
         // Waits for the disk.
@@ -43,7 +43,9 @@ impl LogWriter for EmbeddedWriter {
 
     async fn append(&mut self, block: &BlockBuilder, checkpoint: &Checkpoint) -> Result<(), Failure> {
         let shared = &*self.shared;
+        shared.check()?;
         shared.room.wait().await?;
+        shared.wal.wait().await;
         {
             let mut store = shared.store.lock().await;
             // Some microseconds of work on memory and page cache: moving it to another thread would cost more than it takes.
@@ -51,9 +53,8 @@ impl LogWriter for EmbeddedWriter {
             let bytes = block.len() as u64;
             shared.publish(store.lasts());
             let filled = shared.room.add(bytes);
-            let wal_bytes = bytes + COMMIT_PAGES * PAGE_BYTES;
-            let wal_bytes = shared.wal_bytes.fetch_add(wal_bytes, Relaxed) + wal_bytes;
-            if filled || wal_bytes >= shared.wal_bytes_max {
+            shared.wal.add(bytes + COMMIT_PAGES * PAGE_BYTES);
+            if filled || shared.wal.is_large() {
                 shared.wake_keeper();
             }
         }
