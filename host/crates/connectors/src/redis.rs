@@ -36,6 +36,7 @@ use crate::metrics::{REDIS_COMMANDS, REDIS_ROUND_TRIP, REDIS_SENT_BYTES};
 /// One writer's way into a Redis, for one partition.
 pub struct Redis {
     settings: Arc<Settings>,
+    writer: String,
     /// The connection's name in CLIENT LIST.
     name: String,
     /// The fence's key.
@@ -67,7 +68,7 @@ impl Redis {
             round_trip: metrics::histogram!(REDIS_ROUND_TRIP, "writer" => writer.to_owned()),
         };
         let name = hello::connection_name(writer, partition);
-        Self { settings, name, key: fence::key(source, writer, partition), live: None, figures }
+        Self { settings, writer: writer.to_owned(), name, key: fence::key(source, writer, partition), live: None, figures }
     }
 
     /// The key the fence is kept at.
@@ -92,7 +93,7 @@ impl Redis {
         let replaced = self.write(&RedisCommands::default(), new).await;
         self.live = None;
         replaced.map_err(|error| match error {
-            RedisError::FenceTaken { key, .. } | RedisError::StoreEmptied { key } | RedisError::LateWrite { key } => {
+            RedisError::FenceTaken { key, .. } | RedisError::StoreEmptied { key, .. } | RedisError::LateWrite { key } => {
                 RedisError::FenceChanged { key }.into()
             }
             error => error.into(),
@@ -114,7 +115,7 @@ impl Redis {
         // Put back only when everything went well; an apply that is given up half-way leaves none behind.
         let Live { mut client, armed, known } = self.live.take().ok_or(RedisError::Closed)?;
         if armed != known {
-            return Err(fence::overtaken(&self.key, armed.as_deref(), &fence.owner));
+            return Err(fence::overtaken(&self.key, &self.writer, armed.as_deref(), &fence.owner));
         }
         let text = fence.to_text().into_bytes();
         let (started, before) = (Instant::now(), client.bytes_sent());
@@ -125,7 +126,7 @@ impl Redis {
         self.figures.round_trip.record(started.elapsed());
         let (outcome, armed) = transaction.end()?;
         if outcome == Outcome::Overtaken {
-            return Err(fence::overtaken(&self.key, armed.as_deref(), &fence.owner));
+            return Err(fence::overtaken(&self.key, &self.writer, armed.as_deref(), &fence.owner));
         }
         self.figures.commands.increment(commands.len() as u64);
         self.live = Some(Live { client, armed, known: Some(text) });

@@ -37,11 +37,11 @@ pub fn parse(key: &str, text: &[u8]) -> Result<Fence, RedisError> {
     Fence::parse(text).map_err(|error| unreadable(error.to_string()))
 }
 
-/// Why the fence is not what it should be: `found` is what the store has, `owner` who we are.
-pub fn overtaken(key: &str, found: Option<&[u8]>, owner: &str) -> RedisError {
+/// Why the fence of `writer` is not what it should be: `found` is what the store has, `owner` who we are.
+pub fn overtaken(key: &str, writer: &str, found: Option<&[u8]>, owner: &str) -> RedisError {
     let key = key.to_owned();
     match found.map(|text| parse(&key, text)) {
-        None => RedisError::StoreEmptied { key },
+        None => RedisError::StoreEmptied { key, writer: writer.to_owned() },
         Some(Err(unreadable)) => unreadable,
         Some(Ok(fence)) if fence.owner == owner => RedisError::LateWrite { key },
         Some(Ok(fence)) => RedisError::FenceTaken { key, owner: fence.owner },
