@@ -51,7 +51,7 @@ impl Grant {
             }
         };
         let mut last: Option<(&[u8], &RedisCommand)> = None;
-        // An LREM whose RPUSH must be next.
+        // The command before, if it is an LREM.
         let mut removed: Option<Command<'_>> = None;
         for command in Commands::of(commands) {
             let name = command.name();
@@ -80,24 +80,15 @@ impl Grant {
                     format!("[GRANT_KEY_REFUSED] {} of key {}: the grant does not cover it", shown(name), shown(key)),
                 );
             }
-            // The two list commands can be repeated only as a pair.
+            // Appending can be repeated only where the member was taken out before; taking it out can be repeated by itself.
             let (removes, appends) = (known.name == "LREM", known.name == "RPUSH");
-            let paired = removed.as_ref().is_some_and(|removed| appends && command.follows(removed));
-            if let Some(removed) = removed.take().filter(|_| !paired) {
-                refuse(removed.row, command_refused(removed.name(), "no RPUSH of that key and member follows at once"));
-            }
-            if appends && !paired {
-                refuse(command.row, command_refused(name, "no LREM of that key and member comes before it"));
+            if appends && !removed.is_some_and(|removed| command.follows(&removed)) {
+                refuse(command.row, command_refused(name, "no LREM of that key and member comes right before it"));
             }
             if removes && command.argument(2) != b"0" {
                 refuse(command.row, command_refused(name, "its count must be 0"));
             }
-            if removes {
-                removed = Some(command);
-            }
-        }
-        if let Some(removed) = removed {
-            refuse(removed.row, command_refused(removed.name(), "no RPUSH of that key and member follows at once"));
+            removed = removes.then_some(command);
         }
         refusals
     }
