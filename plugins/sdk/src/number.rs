@@ -55,9 +55,15 @@ pub fn float(value: f32, out: &mut Vec<u8>) {
     shortest(zmij::Buffer::new().format(value), out);
 }
 
-/// Whole numbers without a point.
+/// As MySQL writes it: whole numbers without a point, exponents without a plus.
 fn shortest(text: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
+    let text = text.strip_suffix(".0").unwrap_or(text);
+    match text.split_once("e+") {
+        Some((digits, exponent)) => {
+            [digits, "e", exponent].iter().for_each(|part| out.extend_from_slice(part.as_bytes()))
+        }
+        None => out.extend_from_slice(text.as_bytes()),
+    }
 }
 
 #[cfg(test)]
