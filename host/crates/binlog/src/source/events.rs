@@ -9,7 +9,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use mysync_change::block::BlockBuilder;
-use mysync_change::position::{Checkpoint, FilePosition, Gtid, GtidSet, GtidSource, SourcePosition, TransactionId};
+use mysync_change::position::{
+    Checkpoint, FilePosition, Gtid, GtidSet, GtidSource, SourcePosition, TransactionId, is_same_tag,
+};
 use mysync_change::schema::Fingerprint;
 use tracing::{info, warn};
 
@@ -205,10 +207,9 @@ impl EventReader {
         Ok(Step::Taken)
     }
 
-    /// Numbers are compared where they are: of bytes just written to memory the processor has to wait for.
     #[inline]
     fn is_source(&self, head: &event::Gtid<'_>) -> bool {
-        u128::from_ne_bytes(self.source.uuid) == u128::from_ne_bytes(head.uuid) && *self.source.tag == *head.tag
+        self.source.uuid == head.uuid && is_same_tag(&self.source.tag, head.tag)
     }
 
     fn read_payload(&mut self, block: &mut BlockBuilder) -> Result<Step, StreamError> {

@@ -9,6 +9,9 @@ mod kinds_of_tables;
 mod server;
 mod stream;
 mod tables;
+#[path = "../../benches/workload/mod.rs"]
+mod workload;
+mod workloads;
 
 use generate::Type;
 use mysql_async::prelude::Queryable;

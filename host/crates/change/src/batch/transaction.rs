@@ -1,6 +1,7 @@
 //! Which transaction came last, told from the next one without spelling either.
 
 use crate::envelope::TransactionRef;
+use crate::position::is_same_tag;
 
 /// A transaction's id in memory that is used again and again.
 #[derive(Debug, Default)]
@@ -26,7 +27,7 @@ impl LastTransaction {
     /// A GTID names a transaction wherever it stands.
     pub fn is(&self, id: &TransactionRef<'_>) -> bool {
         match id.gtid {
-            Some((uuid, tag, number)) => self.number == number && self.uuid == uuid && self.tag == tag,
+            Some((uuid, tag, number)) => self.number == number && self.uuid == uuid && is_same_tag(&self.tag, tag),
             None => self.number == 0 && self.offset == id.offset && self.file == id.file,
         }
     }
