@@ -140,8 +140,9 @@ impl World {
                 status: board.writer("w", partition as u32),
                 owner: owner.clone(),
             };
-            let ending = shutdown.ending();
-            Box::pin(async move { delivery.run(ending).await }) as Task
+            let shutdown = shutdown.clone();
+            // A paused process keeps what could end it: without that it would only wake up to end.
+            Box::pin(async move { delivery.run(shutdown.ending()).await }) as Task
         };
         let deliveries = (0..self.log.partitions()).map(delivery).collect();
         Process { shutdown, capture, deliveries }

@@ -29,11 +29,12 @@ impl Shutdown {
 }
 
 impl Ending {
+    /// Whether the end has begun. It has, too, if whoever could begin it is gone.
     pub fn has_begun(&self) -> bool {
-        *self.0.borrow()
+        *self.0.borrow() || self.0.has_changed().is_err()
     }
 
-    /// Returns when the end has begun, also if whoever could begin it is gone.
+    /// Returns when the end has begun.
     pub async fn begun(&mut self) {
         let _ = self.0.wait_for(|begun| *begun).await;
     }
