@@ -13,11 +13,15 @@ struct State {
     state: u64,
     /// One call in so many fails; 0: none.
     failing: u64,
+    steps: u64,
 }
+
+/// A history takes some thousand; one with large transactions some hundred thousand. Simulated time ends no loop that turns on the spot.
+const STEPS_MAX: u64 = 2_000_000;
 
 impl Random {
     pub fn new(seed: u64, failing: u64) -> Self {
-        Self(Arc::new(Mutex::new(State { state: seed, failing })))
+        Self(Arc::new(Mutex::new(State { state: seed, failing, steps: 0 })))
     }
 
     pub fn below(&self, bound: u64) -> u64 {
@@ -35,8 +39,18 @@ impl Random {
 
     /// Now and then the named step fails.
     pub fn may_fail(&self, step: &'static str) -> Result<(), Failure> {
-        let failing = self.0.lock().unwrap().failing;
+        let failing = {
+            let mut random = self.0.lock().unwrap();
+            random.steps += 1;
+            assert!(random.steps < STEPS_MAX, "this history does not end; its last step is {step}");
+            random.failing
+        };
         if failing > 0 && self.one_in(failing) { Err(Failure::transient("SIM_FAULT", step)) } else { Ok(()) }
+    }
+
+    /// How many steps were taken so far.
+    pub fn steps(&self) -> u64 {
+        self.0.lock().unwrap().steps
     }
 
     /// From here on nothing fails.

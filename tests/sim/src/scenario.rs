@@ -67,8 +67,8 @@ pub fn simulated<T>(future: impl Future<Output = T>) -> T {
     runtime.block_on(future)
 }
 
-/// Plays the history of a seed, and panics where a promise is broken.
-pub fn play(seed: u64, scenario: Scenario) {
+/// Plays the history of a seed, and panics where a promise is broken. Answers how many steps it took.
+pub fn play(seed: u64, scenario: Scenario) -> u64 {
     simulated(async {
         let world = World::new(seed, scenario);
         let mut paused: Vec<Task> = Vec::new();
@@ -81,7 +81,8 @@ pub fn play(seed: u64, scenario: Scenario) {
         }
         drop(paused);
         world.come_to_rest().await;
-    });
+        world.random.steps()
+    })
 }
 
 impl World {
@@ -124,7 +125,7 @@ impl World {
         let owner = {
             let mut owners = self.owners.lock().unwrap();
             *owners += 1;
-            owners.to_string()
+            *owners
         };
         let block_rows = if self.scenario.large { 4000 } else { 6 };
         let mut source = SimSource::new(self.history.clone(), self.random.clone(), block_rows, self.scenario.mutant);
@@ -138,7 +139,7 @@ impl World {
                 plugin: SimPlugin(self.random.clone()),
                 connector: self.store.connector(partition),
                 status: board.writer("w", partition as u32),
-                owner: owner.clone(),
+                owner: format!("{owner}.{partition}"),
             };
             let shutdown = shutdown.clone();
             // A paused process keeps what could end it: without that it would only wake up to end.
@@ -161,6 +162,7 @@ impl World {
         let alone = paused.is_empty();
         let beside = Duration::from_millis(self.random.below(1000));
         tokio::select! {
+            biased;
             outcome = &mut process.capture => panic!("capture ended: {outcome:?}"),
             () = watch(&mut process.deliveries, alone) => {}
             () = async { tokio::time::sleep(beside).await; watch(paused, false).await } => {}
@@ -185,6 +187,7 @@ impl World {
             }
         };
         tokio::select! {
+            biased;
             outcome = &mut process.capture => panic!("capture ended: {outcome:?}"),
             () = watch(&mut process.deliveries, true) => {}
             () = rested => {}

@@ -98,6 +98,7 @@ impl Source for SimSource {
         if self.history.transaction(self.at).is_none() {
             let mut growth = self.history.growth();
             tokio::select! {
+                biased;
                 _ = growth.changed() => {}
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
             }

@@ -19,13 +19,22 @@ fn number(name: &str) -> Option<u64> {
 /// Plays so many histories, or one in `share` of them.
 fn histories(scenario: Scenario, share: u64) {
     if let Some(seed) = number("MYSYNC_SIM_SEED") {
-        return play(seed, scenario);
+        play(seed, scenario);
+        return;
     }
     for seed in 0..number("MYSYNC_SIM_COUNT").unwrap_or(COUNT).div_ceil(share) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| play(seed, scenario))) {
             eprintln!("seed {seed} of {scenario:?}; play it again with MYSYNC_SIM_SEED={seed}");
             std::panic::resume_unwind(panic);
         }
+    }
+}
+
+#[test]
+fn a_seed_is_one_history() {
+    let scenario = Scenario { partitions: 3, power: true, pauses: true, ..FAULTS };
+    for seed in 0..20 {
+        assert_eq!(play(seed, scenario), play(seed, scenario), "seed {seed}");
     }
 }
 

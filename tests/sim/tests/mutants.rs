@@ -16,6 +16,7 @@ fn every_mistake_is_found() {
     set_hook(Box::new(|_| {}));
     let faults = Scenario { partitions: 1, failing: 40, ..Scenario::default() };
     let pauses = Scenario { failing: 80, pauses: true, ..faults };
+    let large = Scenario { failing: 10_000, large: true, ..faults };
     let power = Scenario { failing: 60, power: true, ..faults };
     let mutants: [(Mutant, Scenario); 9] = [
         (FenceNotCompared, pauses),
@@ -24,7 +25,7 @@ fn every_mistake_is_found() {
         (AnsweredTooEarly, faults),
         (CheckpointWithoutRecords, faults),
         (RecordsWithoutCheckpoint, faults),
-        (RowsReadAgain, faults),
+        (RowsReadAgain, large),
         (TrimmedUnread, faults),
         (TailForgotten, power),
     ];

@@ -27,7 +27,7 @@ pub async fn capture<S: Source, L: LogWriter>(
     status: &CaptureStatus,
     mut ending: Ending,
 ) -> Result<(), Failure> {
-    let mut backoff = Backoff::new(now_us());
+    let mut backoff = Backoff::new("capture");
     let mut leading: Option<Leading> = None;
     loop {
         let outcome = tokio::select! {

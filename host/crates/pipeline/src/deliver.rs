@@ -10,11 +10,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mysync_change::fence::{Fence, Place};
 use mysync_change::operations::RedisCommands;
 use mysync_change::pattern::Pattern;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::failure::{Failure, Kind};
@@ -22,7 +23,7 @@ use crate::feed::{Feed, Prepared};
 use crate::ports::{Connector, Found, LogReader, Plugin, Writer};
 use crate::retry::Backoff;
 use crate::shutdown::Ending;
-use crate::status::{DeliverStatus, State, now_us};
+use crate::status::{DeliverStatus, State};
 
 /// After this long without rows the fence is brought up to date: late enough not to cost anything, early enough for a person who looks at it.
 const SETTLE_AFTER: Duration = Duration::from_millis(500);
@@ -57,7 +58,7 @@ struct Standing {
 impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
     /// Runs until the end begins or something is definitely wrong.
     pub async fn run(&mut self, mut ending: Ending) -> Result<(), Failure> {
-        let mut backoff = Backoff::new(now_us());
+        let mut backoff = Backoff::new(&self.owner);
         let mut claimed = false;
         loop {
             let failure = match self.session(&mut claimed, &mut ending, &mut backoff).await {
@@ -87,7 +88,12 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
 
     /// From one connection to its end.
     async fn session(&mut self, claimed: &mut bool, ending: &mut Ending, backoff: &mut Backoff) -> Result<(), Failure> {
-        let mut standing = self.open(*claimed).await?;
+        let mut standing = tokio::select! {
+            biased;
+            // A place that the log lost may be long in coming: nobody waits for it at the end.
+            () = ending.begun() => return Ok(()),
+            opened = self.open(*claimed) => opened?,
+        };
         *claimed = true;
         let instance = self.plugin.start().await?;
         let mut feed = Feed::new(&self.writer, &self.tables, &mut self.log, instance, &standing.applied);

@@ -1,5 +1,6 @@
 //! How long to wait before the next attempt.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 /// The first wait: short, because most interruptions are a connection that was cut.
@@ -15,9 +16,11 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// `seed` tells tasks apart.
-    pub fn new(seed: u64) -> Self {
-        Self { next: FIRST, state: seed | 1 }
+    /// `name` tells tasks apart; the same one waits the same times, so that a simulation can be repeated.
+    pub fn new(name: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        Self { next: FIRST, state: hasher.finish() | 1 }
     }
 
     /// Something went well: the next failure is a new one.

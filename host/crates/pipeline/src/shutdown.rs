@@ -42,8 +42,9 @@ impl Ending {
     /// Waits, but not beyond the end's beginning.
     pub async fn sleep(&mut self, time: Duration) {
         tokio::select! {
-            () = tokio::time::sleep(time) => {}
+            biased;
             () = self.begun() => {}
+            () = tokio::time::sleep(time) => {}
         }
     }
 }
