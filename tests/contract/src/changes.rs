@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mysync_change::batch::{Batch, BatchBuilder, BlockReader, Limits, Plan, PlannedShape, Shapes};
+use mysync_change::batch::{Batch, BatchBuilder, BlockReader, Limits, Plan, PlannedShape, Shapes, Taken};
 use mysync_change::block::BlockBuilder;
 use mysync_change::envelope::{LogId, TableEvent};
 use mysync_change::fence::Place;
@@ -28,7 +28,7 @@ pub enum Change<'a> {
     Event(&'a str, &'a str),
 }
 
-/// The changes of a table, whose id is 0, as its plan asks for them.
+/// The changes of a table, whose id is 0, as its plan asks for them: rows, or one event.
 pub fn batch(shape: &TableShape, plan: &Plan, changes: &[Change<'_>]) -> Batch {
     let shape = Arc::new(shape.clone());
     let fingerprint = shape.fingerprint();
@@ -71,6 +71,7 @@ pub fn batch(shape: &TableShape, plan: &Plan, changes: &[Change<'_>]) -> Batch {
     let all = Limits { rows: u32::MAX, bytes: usize::MAX, rows_max: u32::MAX, bytes_max: usize::MAX };
     let mut builder = BatchBuilder::new("w", all);
     builder.start(&Place::default());
-    builder.take(&mut reader, None, &shapes).expect("a whole block");
+    let taken = builder.take(&mut reader, None, &shapes).expect("records that can be read");
+    assert_eq!(taken, Taken::Block, "these are no single batch: an event is alone in its own");
     builder.finish().0
 }
