@@ -20,14 +20,20 @@ use crate::config::{ConnectorSettings, Settings, WriterSettings};
 use crate::fault::Fault;
 use crate::supervisor::{Launch, Supervisor};
 
+/// Opens the log before anything else: of two processes on one log the second says who has it.
+pub fn open_log(settings: &Settings) -> Result<EmbeddedLog, Fault> {
+    Ok(EmbeddedLog::open(&adapters::log(settings)).map_err(Failure::from)?)
+}
+
 /// Runs capture and every writer until the end begins.
 pub async fn run(
     settings: Settings,
+    log: EmbeddedLog,
     board: Arc<Board>,
     shutdown: Shutdown,
     commands: mpsc::Receiver<Command>,
 ) -> Result<(), Fault> {
-    let log = Arc::new(EmbeddedLog::open(&adapters::log(&settings)).map_err(Failure::from)?);
+    let log = Arc::new(log);
     let cache_dir = Some(settings.log.dir.join("compiled"));
     let engine = Engine::new(&EngineSettings { cache_dir }).map_err(Failure::from)?;
     let mut supervisor = Supervisor::new(board.clone(), shutdown.clone(), settings.log.partitions);

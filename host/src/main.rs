@@ -64,6 +64,7 @@ fn run(config: &Path) -> Result<ExitCode, Fault> {
         warn!("{warning}");
     }
     runtime()?.block_on(async {
+        let log = assemble::open_log(&settings)?;
         let shutdown = Shutdown::default();
         signals::end_on_signal(shutdown.clone())
             .map_err(|error| Fault::failed("SIGNALS", format!("cannot watch for signals: {error}")))?;
@@ -76,7 +77,7 @@ fn run(config: &Path) -> Result<ExitCode, Fault> {
         }
         tokio::spawn(telemetry::keep_up(metrics));
         info!(version = env!("CARGO_PKG_VERSION"), source = settings.source.name, "mysync starts");
-        assemble::run(settings, board, shutdown, asked).await?;
+        assemble::run(settings, log, board, shutdown, asked).await?;
         info!("mysync ended");
         Ok(ExitCode::SUCCESS)
     })

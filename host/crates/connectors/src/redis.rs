@@ -68,7 +68,14 @@ impl Redis {
             round_trip: metrics::histogram!(REDIS_ROUND_TRIP, "writer" => writer.to_owned()),
         };
         let name = hello::connection_name(writer, partition);
-        Self { settings, writer: writer.to_owned(), name, key: fence::key(source, writer, partition), live: None, figures }
+        Self {
+            settings,
+            writer: writer.to_owned(),
+            name,
+            key: fence::key(source, writer, partition),
+            live: None,
+            figures,
+        }
     }
 
     /// The key the fence is kept at.
@@ -93,9 +100,9 @@ impl Redis {
         let replaced = self.write(&RedisCommands::default(), new).await;
         self.live = None;
         replaced.map_err(|error| match error {
-            RedisError::FenceTaken { key, .. } | RedisError::StoreEmptied { key, .. } | RedisError::LateWrite { key } => {
-                RedisError::FenceChanged { key }.into()
-            }
+            RedisError::FenceTaken { key, .. }
+            | RedisError::StoreEmptied { key, .. }
+            | RedisError::LateWrite { key } => RedisError::FenceChanged { key }.into(),
             error => error.into(),
         })
     }

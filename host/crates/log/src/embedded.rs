@@ -161,7 +161,7 @@ impl EmbeddedLog {
             bytes: self.shared.room.used(),
             max_bytes: self.shared.room.max_bytes(),
             oldest_us: (oldest_us > 0).then_some(oldest_us),
-            paused: !self.shared.room.is_free(),
+            paused: self.shared.room.is_held(),
         }
     }
 }

@@ -66,7 +66,7 @@ async fn redis_comes_back_empty_which_stops_and_a_rewind_cures() -> Result<()> {
 
     let [(first, _), others @ ..] = WRITERS;
     world.command_well(&["writer", "rewind", first])?;
-    ensure!(mysync.post(&format!("/api/writers/{first}/resume"))?.0 == 200);
+    ensure!(mysync.post(&format!("/api/writers/{first}/resume"))?.0 == 204);
     wait_rows(|| writer(&mysync, first), 20).await?;
     load.stop().await?;
     ensure!(mysync.terminate().await?.success());

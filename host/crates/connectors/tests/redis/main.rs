@@ -7,6 +7,7 @@ mod access;
 mod faults;
 mod fences;
 mod proxy;
+mod round_trips;
 mod server;
 mod strangers;
 

@@ -9,10 +9,10 @@ use tokio::sync::mpsc;
 use crate::server::connector;
 use crate::{assert_failure, commands, fence};
 
-const HELLO: &str =
+pub const HELLO: &str =
     "*6\r\n$7\r\nversion\r\n$5\r\n7.0.0\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n";
-const PREPARED: &str = "+OK\r\n+OK\r\n*0\r\n$0\r\n\r\n";
-const ARMED: &str = "+OK\r\n$-1\r\n";
+pub const PREPARED: &str = "+OK\r\n+OK\r\n*0\r\n$0\r\n\r\n";
+pub const ARMED: &str = "+OK\r\n$-1\r\n";
 
 /// Answers each flight with the next of `answers`, whatever was asked, then hangs up; tells what it was sent.
 async fn stranger(answers: Vec<String>) -> (String, mpsc::UnboundedReceiver<Vec<u8>>) {

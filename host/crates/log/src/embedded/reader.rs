@@ -120,7 +120,7 @@ impl LogReader for EmbeddedReader {
             let store = self.shared.store.lock().await;
             self.shared.consumers.note(|rows| store.note(rows))?;
         }
-        if !self.shared.room.is_free() {
+        if self.shared.room.is_held() {
             self.shared.wake_keeper();
         }
         Ok(())

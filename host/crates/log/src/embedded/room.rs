@@ -74,7 +74,11 @@ impl Room {
         former != state
     }
 
-    pub fn is_free(&self) -> bool {
+    pub fn is_held(&self) -> bool {
+        matches!(*self.state.borrow(), State::Held(_))
+    }
+
+    fn is_free(&self) -> bool {
         *self.state.borrow() == State::Free
     }
 

@@ -145,3 +145,40 @@ pub async fn read_all<L: LogReader>(log: &mut L, after: u64) -> Vec<Record> {
 pub fn fingerprint(name: &str) -> Fingerprint {
     shape(name).fingerprint()
 }
+
+/// Waits until it is so.
+pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(60), waiting).await.is_ok(), "waited a minute until {what}");
+}
+
+/// Numbers that follow from a seed.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+}
+
+/// Another seed each time, unless `MYSYNC_SEED` gives one; printed, so that a failure can be had again.
+pub fn seed() -> u64 {
+    let given = std::env::var("MYSYNC_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = given.unwrap_or_else(|| mysync_pipeline::status::now_us() | 1);
+    println!("MYSYNC_SEED={seed}");
+    seed
+}
+
+/// This test program, running one test alone as a process of its own, told so by `variable`.
+pub fn child(program: &str, test: &str, variable: &str, dir: &Path) -> std::process::Command {
+    let mut command = std::process::Command::new(program);
+    command.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(variable, dir);
+    command
+}
