@@ -156,11 +156,15 @@ impl World {
         Mysync::spawn(command, dir)
     }
 
-    /// A copy of the folder: the same configuration, and the log if there is one.
+    /// A copy of the folder: the log if there is one, and the same configuration but for where the program can be asked.
     pub fn copy(&self) -> Result<TempDir> {
         let copy = TempDir::new()?;
         let copied = Command::new("cp").arg("-r").arg(self.dir().join(".")).arg(copy.path()).status()?;
         ensure!(copied.success(), "cp: {copied}");
+        let configuration = copy.path().join("mysync.toml");
+        let listen = |port| format!("listen = \"127.0.0.1:{port}\"");
+        let text = std::fs::read_to_string(&configuration)?.replace(&listen(self.admin), &listen(free_port()));
+        std::fs::write(configuration, text)?;
         Ok(copy)
     }
 

@@ -11,7 +11,7 @@ use mysync_e2e_tests::witness::Witness;
 use mysync_e2e_tests::{Options, World};
 use mysync_test_support::{Proxy, Random, until};
 
-use crate::kills::insert_large;
+use crate::kills::{LARGE, insert_large};
 
 /// So many attempts in vain take longer than a connection that was merely cut: the waits between them have grown.
 const IN_VAIN: u64 = 4;
@@ -81,10 +81,22 @@ async fn the_binlog_is_cut_off_inside_a_large_transaction() -> Result<()> {
     let proxy = Proxy::start(world.mysql.port)?;
     world.reconfigure(&Options { mysql_port: Some(proxy.port), ..options })?;
     let mysync = world.mysync().await?;
+    // The whole of it is about 12 MB, and is sent again from its beginning each time.
+    let mut before = proxy.connected();
+    proxy.cut_after(random.below(8_000_000) as usize);
     world.mysql.exec(&insert_large()).await?;
     for _ in 0..kills(5) {
-        // The whole of it is about 12 MB, and is sent again from its beginning each time.
-        cut(&proxy, random.below(8_000_000)).await?;
+        let whole = until("the stream was cut, or has passed", async || {
+            let whole = count(&capture(&mysync)?, "rows") >= LARGE;
+            ensure!(whole || proxy.connected() > before);
+            Ok(whole)
+        })
+        .await?;
+        if whole {
+            break;
+        }
+        before = proxy.connected();
+        proxy.cut_after(random.below(8_000_000) as usize);
     }
     proxy.restore();
     let entries = world.wait_equal().await?;

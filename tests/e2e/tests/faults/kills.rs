@@ -10,7 +10,7 @@ use mysync_e2e_tests::witness::Witness;
 use mysync_e2e_tests::{Options, World};
 use mysync_test_support::{Random, until};
 
-const LARGE: u64 = 100_000;
+pub const LARGE: u64 = 100_000;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_random_moments_under_load() -> Result<()> {

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use mysync_change::batch::BlockReader;
 use mysync_change::fence::Place;
-use mysync_log::{EmbeddedLog, read_only};
+use mysync_log::EmbeddedLog;
 use mysync_pipeline::failure::{Failure, Kind};
 use mysync_pipeline::ports::{Found, LogReader, LogWriter};
 use rusqlite::Connection;
 
-use crate::support::{Leader, Random, Record, code, open, records, seed, settings, until};
+use crate::support::{Leader, Random, Record, open, records, seed, settings, until};
 
 const TRANSACTIONS: u64 = 60;
 
@@ -53,13 +53,9 @@ async fn a_damaged_file_stops_with_a_code_and_what_to_do() {
     let error = EmbeddedLog::open(&settings(dir.path())).unwrap_err();
     assert_eq!((error.code(), error.kind()), ("LOG_DAMAGED", Kind::Definite));
     assert!(error.to_string().contains("mysync writer rebase"), "{error}");
-    for e in std::fs::read_dir(dir.path()).unwrap() {
-        let e = e.unwrap();
-        println!("{:?} {}", e.file_name(), e.metadata().unwrap().len());
-    }
-    assert_eq!(code(read_only(dir.path(), "w", 0)), "LOG_DAMAGED");
-
     std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    // It still holds every page, and would make up for the lost half.
+    std::fs::remove_file(dir.path().join("log.sqlite-wal")).unwrap();
     let failure = go_through(dir.path()).await.unwrap_err();
     assert_eq!((failure.code, failure.kind), ("LOG_DAMAGED", Kind::Definite), "half a file");
 }

@@ -18,7 +18,7 @@ async fn child_on_a_small_disk() {
     let Ok(dir) = std::env::var(CHILD) else { return };
     let dir = Path::new(&dir);
     let ballast = dir.join(BALLAST);
-    std::fs::write(&ballast, vec![1; 4 << 20]).unwrap();
+    std::fs::write(&ballast, vec![1; 16 << 20]).unwrap();
     let log = open(&dir.join("log"));
     let mut reader = log.reader("w", 0).unwrap();
     let mut leader = Leader::new(&log).await;
@@ -53,7 +53,7 @@ fn a_full_disk_is_waited_for() {
     let own_disk = |command: &str| {
         let mut unshare = Command::new("unshare");
         unshare.args(["--user", "--map-root-user", "--mount", "sh", "-ec"]);
-        unshare.arg(format!("mount -t tmpfs -o size=12m none {}; {command}", dir.path().display()));
+        unshare.arg(format!("mount -t tmpfs -o size=24m none {}; {command}", dir.path().display()));
         unshare
     };
     if !own_disk("true").status().is_ok_and(|status| status.success()) {
