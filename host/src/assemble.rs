@@ -1,10 +1,11 @@
 //! Puts the parts together: the only file that names concrete adapters side by side.
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use mysync_binlog::source::Mysql;
-use mysync_connectors::redis::Redis;
+use mysync_connectors::redis::{Redis, Settings as RedisSettings};
 use mysync_log::EmbeddedLog;
 use mysync_pipeline::capture::capture;
 use mysync_pipeline::deliver::Delivery;
@@ -37,8 +38,13 @@ pub async fn run(
     let cache_dir = Some(settings.log.dir.join("compiled"));
     let engine = Engine::new(&EngineSettings { cache_dir }).map_err(Failure::from)?;
     let mut supervisor = Supervisor::new(board.clone(), shutdown.clone(), settings.log.partitions);
+    let mut stores = Stores::new();
+    for (name, ConnectorSettings::Redis(redis)) in &settings.connectors {
+        stores.insert(name.clone(), adapters::redis(name, redis)?);
+    }
+    let stores = Arc::new(stores);
     for writer in &settings.writers {
-        supervisor.start(&writer.name, launch(&settings, writer, &log, &engine, &board)?);
+        supervisor.start(&writer.name, launch(&settings, writer, &stores, &log, &engine, &board)?);
     }
     let mut source = Mysql::new(adapters::mysql(&settings.source, &log.id().to_string(), settings.log.partitions));
     let mut records = log.writer();
@@ -47,32 +53,43 @@ pub async fn run(
     Ok(supervisor.run(captured, commands).await?)
 }
 
-/// How a partition of a writer is started: the component is loaded anew each time, so a mended one is taken.
+/// Connectors by name.
+type Stores = BTreeMap<String, Arc<RedisSettings>>;
+
+/// How a partition of a writer is started. Both of its files are read anew each time: what was mended in them is taken.
 fn launch(
     settings: &Settings,
     writer: &WriterSettings,
+    stores: &Arc<Stores>,
     log: &Arc<EmbeddedLog>,
     engine: &Engine,
     board: &Arc<Board>,
 ) -> Result<Launch, Fault> {
-    let Some(ConnectorSettings::Redis(redis)) = settings.connectors.get(&writer.connector) else {
-        return Err(Fault::unusable("CONNECTOR_UNKNOWN", format!("there is no connector {}", writer.connector)));
+    let file = writer.file.clone();
+    let Some(folder) = settings.folders.iter().find(|folder| file.parent() == Some(&folder.path)).cloned() else {
+        return Err(Fault::unusable("CONFIG_VALUE", format!("{} lies in no folder", file.display())));
     };
-    let redis = adapters::redis(&writer.connector, redis)?;
     let (source, partitions) = (settings.source.name.clone(), settings.log.partitions);
-    let (writer, log, engine, board) = (writer.clone(), log.clone(), engine.clone(), board.clone());
+    let (folder, stores, log, engine, board) =
+        (Arc::new(folder), stores.clone(), log.clone(), engine.clone(), board.clone());
     Ok(Arc::new(move |partition, ending| {
-        let (writer, log, engine, board) = (writer.clone(), log.clone(), engine.clone(), board.clone());
-        let (redis, source) = (redis.clone(), source.clone());
+        let (folder, stores, log, engine, board) =
+            (folder.clone(), stores.clone(), log.clone(), engine.clone(), board.clone());
+        let (file, source) = (file.clone(), source.clone());
         Box::pin(async move {
+            let writer =
+                folder.read_writer(&file).map_err(|error| Failure::definite(error.code(), error.to_string()))?;
+            let store = stores.get(&writer.connector).cloned().ok_or_else(|| {
+                Failure::definite("CONNECTOR_UNKNOWN", format!("there is no connector {}", writer.connector))
+            })?;
             let mut delivery = Delivery {
-                writer: writer.name.clone(),
-                tables: writer.tables.clone(),
                 log: log.reader(&writer.name, partition).map_err(Failure::from)?,
                 plugin: Plugin::load(&engine, adapters::plugin(&writer, partitions)).await?,
-                connector: Redis::new(redis, &source, &writer.name, partition),
+                connector: Redis::new(store, &source, &writer.name, partition),
                 status: board.writer(&writer.name, partition),
                 owner: owner(),
+                tables: writer.tables,
+                writer: writer.name,
             };
             delivery.run(ending).await
         })

@@ -225,6 +225,21 @@ fn a_shape_that_was_not_shown_is_asked_for_and_nothing_is_taken_before() {
 }
 
 #[test]
+fn where_the_whole_transactions_of_a_batch_end_is_known() {
+    let block = block(&[vec![(1, None), (2, None)], vec![(3, None), (4, None)]]);
+    let mut builder = BatchBuilder::new("w", Limits { rows: 9, bytes: 1 << 20, rows_max: 9, bytes_max: 1 << 20 });
+    for (start, end, boundary) in
+        [(40, 40, 40), (40, 100, 40), (40, 101, 101), (40, 102, 101), (40, 103, 103), (100, 102, 101), (102, 103, 103)]
+    {
+        let mut reader = BlockReader::default();
+        reader.refill().extend_from_slice(&block.partitions()[0].bytes);
+        builder.start(&at(start));
+        builder.take(&mut reader, Some(end), &planned(&[0])).unwrap();
+        assert_eq!((builder.extent().last.seq, builder.boundary()), (end, boundary), "from {start}");
+    }
+}
+
+#[test]
 fn a_replay_ends_where_the_batch_ended_before() {
     let block = block(&[vec![(1, None), (2, None)], vec![(3, None), (4, None)]]);
     let mut reader = BlockReader::default();

@@ -101,14 +101,21 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
         info!(writer = self.writer, seq = standing.applied.seq, "delivery goes on");
         self.status.set_state(State::Running);
 
-        let mut ready: Option<Prepared> = None;
+        let mut ready: Result<Option<Prepared>, Failure> = Ok(None);
         loop {
             if ending.has_begun() {
                 return settle(&mut self.connector, &mut feed, &mut standing).await;
             }
-            let next = match ready.take() {
-                Some(prepared) => Some(prepared),
-                None => feed.ready(standing.redo.as_ref().map(|place| place.seq)).await?,
+            if let Ok(None) = ready {
+                ready = feed.ready(standing.redo.as_ref().map(|place| place.seq)).await;
+            }
+            let next = match std::mem::replace(&mut ready, Ok(None)) {
+                Ok(next) => next,
+                Err(failure) => {
+                    // What was applied is done with: once the mapping is mended, it may not fit rows from before it.
+                    settle(&mut self.connector, &mut feed, &mut standing).await?;
+                    return Err(failure);
+                }
             };
             let Some(prepared) = next else {
                 let idle = tokio::select! {
@@ -138,7 +145,7 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
             standing.moved(prepared.extent.last);
             // No further than the fence says: what is behind it may be needed again.
             feed.advance(standing.noted.seq).await?;
-            ready = next?;
+            ready = next;
         }
     }
 
@@ -168,7 +175,7 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
         let began = standing.redo.clone().unwrap_or_else(|| standing.applied.clone());
         self.connector.apply(&RedisCommands::default(), &standing.fence(began)).await?;
         self.log.advance(standing.applied.seq).await?;
-        self.status.seq.store(standing.applied.seq, Relaxed);
+        self.status.begin(standing.applied.seq, standing.redo.as_ref().map(|redo| redo.seq));
         Ok(standing)
     }
 

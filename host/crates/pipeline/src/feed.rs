@@ -1,6 +1,6 @@
 //! Reads one partition's records into batches and has the writer map them.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mysync_change::batch::{
@@ -11,6 +11,7 @@ use mysync_change::fence::Place;
 use mysync_change::operations::RedisCommands;
 use mysync_change::pattern::Pattern;
 use mysync_change::schema::{Fingerprint, TableShape};
+use tracing::warn;
 
 use crate::failure::Failure;
 use crate::ports::{LogReader, Writer};
@@ -42,6 +43,8 @@ pub struct Feed<'a, L, W> {
     shapes: Shapes,
     block: BlockReader,
     builder: BatchBuilder,
+    /// Where the batch begins.
+    start: Place,
 }
 
 impl<'a, L: LogReader, W: Writer> Feed<'a, L, W> {
@@ -49,7 +52,8 @@ impl<'a, L: LogReader, W: Writer> Feed<'a, L, W> {
     pub fn new(writer: &'a str, tables: &'a [Pattern], log: &'a mut L, instance: W, place: &Place) -> Self {
         let mut builder = BatchBuilder::new(writer, LIMITS);
         builder.start(place);
-        Self { writer, tables, log, instance, shapes: Shapes::default(), block: BlockReader::default(), builder }
+        let (shapes, block, start) = (Shapes::default(), BlockReader::default(), place.clone());
+        Self { writer, tables, log, instance, shapes, block, builder, start }
     }
 
     pub fn log_id(&self) -> String {
@@ -60,27 +64,51 @@ impl<'a, L: LogReader, W: Writer> Feed<'a, L, W> {
         self.log.advance(seq).await
     }
 
-    /// Shows the writer the newest shape of each of its tables, so that a mapping that does not fit is found before the first row.
+    /// Shows the writer the newest shape of each of its tables that its mapping fits, so that one that fits none is found before the first
+    /// row. A writer that is behind may need a former shape before the newest.
     pub async fn show_latest_shapes(&mut self) -> Result<(), Failure> {
-        let mut latest: HashMap<String, (Fingerprint, Arc<TableShape>)> = HashMap::new();
+        let mut tables: BTreeMap<String, Vec<(Fingerprint, Arc<TableShape>)>> = BTreeMap::new();
         for (fingerprint, shape) in self.log.shapes().await? {
-            latest.insert(shape.full_name(), (fingerprint, shape));
+            tables.entry(shape.full_name()).or_default().push((fingerprint, shape));
         }
-        for (fingerprint, shape) in latest.into_values() {
-            self.show(fingerprint, shape).await?;
+        for shapes in tables.into_values() {
+            let mut misfit: Option<Failure> = None;
+            for (fingerprint, shape) in shapes.into_iter().rev() {
+                match (self.show(fingerprint, shape).await, misfit.take()) {
+                    (Ok(()), None) => {}
+                    (Ok(()), Some(newest)) => {
+                        warn!(
+                            writer = self.writer,
+                            "delivery will stop at the next row of another shape: {}", newest.message
+                        );
+                    }
+                    (Err(failure), newest) => {
+                        misfit = newest.or(Some(failure));
+                        continue;
+                    }
+                }
+                break;
+            }
+            if let Some(newest) = misfit {
+                return Err(newest);
+            }
         }
         Ok(())
     }
 
     async fn show(&mut self, fingerprint: Fingerprint, shape: Arc<TableShape>) -> Result<(), Failure> {
-        let name = shape.full_name();
-        let plan = if self.tables.iter().any(|pattern| pattern.matches(name.as_bytes())) {
+        let plan = if self.wants(&shape) {
             self.instance.define(self.shapes.next_id(), &shape).await?
         } else {
             Plan { ignore: true, ..Plan::default() }
         };
         self.shapes.add(PlannedShape::new(fingerprint, shape, plan));
         Ok(())
+    }
+
+    fn wants(&self, shape: &TableShape) -> bool {
+        let name = shape.full_name();
+        self.tables.iter().any(|pattern| pattern.matches(name.as_bytes()))
     }
 
     /// The next batch, if the log has it now. `redo`: it must end there, as it did before.
@@ -96,25 +124,34 @@ impl<'a, L: LogReader, W: Writer> Feed<'a, L, W> {
 
     /// Takes what the log has. True if that makes a batch: it is full, or ends with a transaction where the log ends for now.
     async fn collect(&mut self, redo: Option<u64>) -> Result<bool, Failure> {
+        let mut end = redo;
         loop {
-            match self.builder.take(&mut self.block, redo, &self.shapes) {
+            match self.builder.take(&mut self.block, end, &self.shapes) {
                 Ok(Taken::Full) => return Ok(true),
                 Ok(Taken::Block) => {}
                 Err(TakeError::Shape(fingerprint)) => {
                     let shape = self.log.shape(fingerprint).await?;
-                    self.show(fingerprint, shape).await?;
-                    continue;
+                    let boundary = self.builder.boundary();
+                    if end.is_none() && boundary > self.start.seq && self.wants(&shape) {
+                        // If the mapping does not fit it, no other mapping may fit what came before: that goes first.
+                        end = Some(boundary);
+                        self.builder.start(&self.start);
+                        self.block.refill();
+                    } else {
+                        self.show(fingerprint, shape).await?;
+                        continue;
+                    }
                 }
                 Err(TakeError::Chain(broken)) => return Err(chain_broken(self.writer, &broken)),
                 Err(TakeError::Kind(kind)) => return Err(unknown_kind(self.writer, &format!("{kind:?}"))),
                 Err(TakeError::Record(error)) => return Err(damaged(self.writer, &error)),
             }
             let extent = self.builder.extent();
-            if redo.is_some_and(|seq| extent.last.seq >= seq) {
+            if end.is_some_and(|seq| extent.last.seq >= seq) {
                 return Ok(true);
             }
             if !self.log.read(extent.last.seq, &mut self.block).await? {
-                return Ok(!self.builder.is_empty() && extent.whole && redo.is_none());
+                return Ok(!self.builder.is_empty() && extent.whole && end.is_none());
             }
         }
     }
@@ -122,7 +159,8 @@ impl<'a, L: LogReader, W: Writer> Feed<'a, L, W> {
     /// Hands the batch to the writer and starts the next one behind it.
     async fn map(&mut self) -> Result<Prepared, Failure> {
         let (batch, extent) = self.builder.finish();
-        self.builder.start(&extent.last);
+        self.start.clone_from(&extent.last);
+        self.builder.start(&self.start);
         if extent.rows == 0 {
             return Ok(Prepared { commands: RedisCommands::default(), extent });
         }

@@ -5,7 +5,7 @@
 //! **Position.** It moves at the ends of transactions. Inside one that is larger than a block it stays at the beginning, and the rows written
 //! so far are counted; the last record of a transaction is never written before it is known whether it is the last.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use mysync_change::block::BlockBuilder;
@@ -48,8 +48,8 @@ pub struct EventReader {
     stored_rows: u64,
     /// The last source of GTIDs, to be shared by transactions.
     source: GtidSource,
-    /// Shapes that the log has been given since the stream was opened.
-    announced: HashSet<Fingerprint>,
+    /// The shapes that tables have now, and that the log has been given since the stream was opened; each with its table's name.
+    announced: HashMap<Fingerprint, String>,
     last_shape: Option<Fingerprint>,
     /// A rows event that did not go into the block before.
     held: Option<Held>,
@@ -108,7 +108,7 @@ impl EventReader {
             transaction: None,
             stored_rows: from.rows_of_next,
             source: GtidSource::untagged([0; 16]),
-            announced: HashSet::new(),
+            announced: HashMap::new(),
             last_shape: None,
             held: None,
         })
@@ -288,8 +288,12 @@ impl EventReader {
                 let fingerprint = plan.fingerprint();
                 if self.last_shape != Some(fingerprint) {
                     self.last_shape = Some(fingerprint);
-                    if self.announced.insert(fingerprint) {
+                    if !self.announced.contains_key(&fingerprint) {
                         let shape = plan.shape();
+                        // A former shape that comes back is announced again: it is the newest then.
+                        let name = shape.full_name();
+                        self.announced.retain(|_, table| *table != name);
+                        self.announced.insert(fingerprint, name);
                         if shape.primary_key.is_empty() {
                             warn!(table = shape.full_name(), "the table has no primary key: each row is its own key");
                         }

@@ -26,6 +26,8 @@ pub struct BatchBuilder {
     transaction: Option<LastTransaction>,
     /// Whether the extent names it.
     named: bool,
+    /// The record behind which it begins, or the batch if that is later.
+    begun_behind: u64,
     committed_us: u64,
     /// Whether the transaction has an entry in the batch.
     noted: bool,
@@ -53,6 +55,7 @@ impl BatchBuilder {
             entered: None,
             transaction: None,
             named: true,
+            begun_behind: 0,
             committed_us: 0,
             noted: false,
             wants_ids: false,
@@ -65,7 +68,7 @@ impl BatchBuilder {
         self.extent = Extent { last: last.clone(), oldest_us: u64::MAX, whole: true, ..Default::default() };
         self.tables.clear();
         (self.entered, self.transaction, self.named) = (None, None, true);
-        self.noted = false;
+        (self.begun_behind, self.noted) = (last.seq, false);
     }
 
     pub fn is_empty(&self) -> bool {
@@ -74,6 +77,11 @@ impl BatchBuilder {
 
     pub fn extent(&self) -> &Extent {
         &self.extent
+    }
+
+    /// The last record of the whole transactions in the batch; where it starts if there are none.
+    pub fn boundary(&self) -> u64 {
+        if self.extent.whole { self.extent.last.seq } else { self.begun_behind }
     }
 
     /// Takes records from `block` up to a limit or the block's end. Records at or before the place the batch has come to are passed over.
@@ -187,7 +195,7 @@ impl BatchBuilder {
             self.batch.transactions.first_continues = !begins;
         }
         if begins {
-            self.noted = false;
+            (self.begun_behind, self.noted) = (self.extent.last.seq, false);
             self.transaction.get_or_insert_default().set(&header.transaction);
             self.named = false;
         }
