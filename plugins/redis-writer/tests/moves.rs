@@ -82,6 +82,13 @@ fn a_changed_column_of_the_name_moves_the_entry() {
 }
 
 #[test]
+fn zeros_of_either_sign_are_different_names() {
+    let mut trial = users(&[r#"as = "set", key = "score:{score}", member = "{id}""#]);
+    let changed = [update(USERS, with(ann(), "score", 0.0), with(ann(), "score", -0.0))];
+    assert_eq!(lines(&mut trial, changed), ["SREM score:0 1", "SADD score:-0 1"]);
+}
+
+#[test]
 fn a_changed_column_that_names_nothing_removes_nothing() {
     let mut trial = users(&[r#"as = "set", key = "city:{city}", member = "{id}""#]);
     let changed = [update(USERS, ann(), with(ann(), "name", "Anna"))];

@@ -9,8 +9,9 @@ pub use crate::bindings::mysync::writer::types::{Operation, TableSchema};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place(pub(crate) u16);
 
-/// A value of a row. What travels in which case is said in `wit/types.wit`.
-#[derive(Debug, Clone, Copy, PartialEq)]
+/// A value of a row. What travels in which case is said in `wit/types.wit`. Values are equal if nothing tells them apart: 0 and -0, which are
+/// written as different names, are not.
+#[derive(Debug, Clone, Copy)]
 pub enum Value<'a> {
     /// The binlog did not hold it: a server that writes partial row images.
     Absent,
@@ -23,6 +24,23 @@ pub enum Value<'a> {
     Text(&'a [u8]),
     Bytes(&'a [u8]),
 }
+
+impl PartialEq for Value<'_> {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Value::Absent, Value::Absent) | (Value::Null, Value::Null) => true,
+            (Value::Signed(one), Value::Signed(other)) => one == other,
+            (Value::Unsigned(one), Value::Unsigned(other)) => one == other,
+            (Value::Float(one), Value::Float(other)) => one.to_bits() == other.to_bits(),
+            (Value::Double(one), Value::Double(other)) => one.to_bits() == other.to_bits(),
+            (Value::Text(one), Value::Text(other)) | (Value::Bytes(one), Value::Bytes(other)) => one == other,
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Value<'_> {}
 
 impl<'a> Value<'a> {
     pub fn is_null(&self) -> bool {
