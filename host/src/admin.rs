@@ -4,12 +4,13 @@
 
 pub mod report;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -20,6 +21,7 @@ use mysync_pipeline::shutdown::Ending;
 use mysync_pipeline::status::{Board, now_us};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tracing::info;
 
@@ -71,6 +73,8 @@ pub struct Refusal {
 #[derive(Clone)]
 struct Shared {
     observed: Observed,
+    /// It listens on loopback only.
+    local: bool,
     metrics: PrometheusHandle,
     commands: mpsc::Sender<Command>,
 }
@@ -94,7 +98,7 @@ impl Admin {
             let cure = "another mysync may be running; choose another admin.listen, or \"none\"";
             Fault::failed("ADMIN_LISTEN", format!("cannot listen on {address}: {error}: {cure}"))
         })?;
-        let router = router(Shared { observed, metrics, commands });
+        let router = router(Shared { observed, local: address.ip().is_loopback(), metrics, commands });
         Ok(Some(Self { listener, router }))
     }
 
@@ -105,7 +109,9 @@ impl Admin {
 
     /// Serves until the end begins. Open requests are not waited for: they watch, they do not carry.
     pub async fn serve(self, mut ending: Ending) {
-        info!(address = ?self.address(), "admin is listening");
+        if let Some(address) = self.address() {
+            info!(%address, "admin is listening");
+        }
         tokio::select! {
             () = ending.begun() => {}
             _ = axum::serve(self.listener, self.router) => {}
@@ -155,24 +161,39 @@ fn verdict(good: bool, lines: Vec<String>) -> Response {
 }
 
 async fn resume(State(shared): State<Shared>, Path(writer): Path<String>, headers: HeaderMap) -> Response {
+    if shared.local && !names_this_machine(&headers) {
+        let message = "the request names another host than this machine: send it to 127.0.0.1";
+        return refusal(StatusCode::FORBIDDEN, "ADMIN_HOST", message);
+    }
     // Browsers name the page that sends a POST; nobody else does.
     if headers.contains_key(header::ORIGIN) {
-        return refusal(StatusCode::FORBIDDEN, "ADMIN_ORIGIN", "web pages may not send commands");
+        let message = "web pages may not send commands: use 'mysync writer resume'";
+        return refusal(StatusCode::FORBIDDEN, "ADMIN_ORIGIN", message);
     }
     let (answer, answered) = oneshot::channel();
-    if shared.commands.try_send(Command::Resume { writer, answer }).is_err() {
-        return refusal(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "ADMIN_BUSY",
-            "the supervisor takes no commands at the moment",
-        );
+    if let Err(TrySendError::Full(_)) = shared.commands.try_send(Command::Resume { writer, answer }) {
+        let message = "too many commands wait already: send it again in a moment";
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, "ADMIN_BUSY", message);
     }
     match tokio::time::timeout(COMMAND_TIME, answered).await {
         Ok(Ok(Ok(()))) => StatusCode::NO_CONTENT.into_response(),
         Ok(Ok(Err(failure))) => refusal(StatusCode::CONFLICT, failure.code, &failure.message),
-        Ok(Err(_)) => refusal(StatusCode::SERVICE_UNAVAILABLE, "ADMIN_ENDING", "the process is ending"),
+        Ok(Err(_)) => refusal(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "ADMIN_ENDING",
+            "the process is ending: the next start goes on by itself",
+        ),
         Err(_) => refusal(StatusCode::GATEWAY_TIMEOUT, "ADMIN_SLOW", "the writer has not started yet; see its status"),
     }
+}
+
+/// A page of another site can have its own name lead here; it cannot send another name than its own.
+fn names_this_machine(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST) else { return true };
+    host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()).is_some_and(|authority| {
+        let host = authority.host().trim_matches(['[', ']']);
+        host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+    })
 }
 
 fn refusal(status: StatusCode, code: &str, message: &str) -> Response {

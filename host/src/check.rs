@@ -61,7 +61,7 @@ fn log_directory(log: &LogSettings) -> Finding {
     let existing = log.dir.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("."));
     let probe = existing.join(format!(".mysync-check-{}", std::process::id()));
     let written = std::fs::File::create_new(&probe).and_then(|_| std::fs::remove_file(&probe));
-    const CODE: &str = "LOG_DIR";
+    const CODE: &str = "LOG_DIRECTORY";
     let dir = log.dir.display();
     match written {
         Ok(()) if existing == log.dir => finding(OK, CODE, format!("{dir} can be written")),

@@ -31,7 +31,7 @@ pub enum Command {
     /// Looks into the log
     #[command(subcommand)]
     Log(LogCommand),
-    /// Moves a stopped writer to another place in the log
+    /// Moves a stopped writer to another place in the log, or starts it again
     #[command(subcommand)]
     Writer(WriterCommand),
 }
@@ -80,6 +80,16 @@ pub enum WriterCommand {
     Rewind(RewindOptions),
     /// Takes this log in place of the one the store was last written from: after the log's directory was lost or replaced
     Rebase(RebaseOptions),
+    /// Starts it again in the running process, with its component as it is now: after what stopped it was mended
+    Resume(ResumeOptions),
+}
+
+#[derive(Debug, Args)]
+pub struct ResumeOptions {
+    /// The writer's name: that of its file
+    pub name: String,
+    #[command(flatten)]
+    pub config: ConfigFile,
 }
 
 #[derive(Debug, Args)]

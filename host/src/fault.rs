@@ -48,11 +48,14 @@ impl From<Failure> for Fault {
     }
 }
 
-/// The first mistake gives the code; each has its line.
+/// The first mistake gives the code; each has its line, with its own.
 impl From<Vec<ConfigError>> for Fault {
     fn from(mistakes: Vec<ConfigError>) -> Self {
         let code = mistakes.first().map_or("CONFIG_VALUE", ConfigError::code);
-        let lines: Vec<String> = mistakes.iter().map(ConfigError::to_string).collect();
-        Self::unusable(code, lines.join("\nmysync: "))
+        let line = |(at, mistake): (usize, &ConfigError)| match at {
+            0 => mistake.to_string(),
+            _ => Self::unusable(mistake.code(), mistake.to_string()).to_string(),
+        };
+        Self::unusable(code, mistakes.iter().enumerate().map(line).collect::<Vec<_>>().join("\n"))
     }
 }

@@ -28,7 +28,7 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use admin::{Admin, COMMANDS_MAX, Observed};
-use cli::{Cli, Command, LogCommand, WriterCommand};
+use cli::{Cli, Command, ConfigFile, LogCommand, WriterCommand};
 use config::Settings;
 use fault::Fault;
 use writer::Move;
@@ -42,13 +42,13 @@ fn main() -> ExitCode {
         Command::Check(options) => runtime().and_then(|runtime| runtime.block_on(check::run(&options.config))),
         Command::Status(options) => status::run(&options),
         Command::Log(LogCommand::Tail(options)) => runtime().and_then(|runtime| runtime.block_on(tail::run(&options))),
-        Command::Writer(command) => {
-            let (name, config, to) = match &command {
-                WriterCommand::Rewind(options) => (&options.name, &options.config, Move::Rewind(options.to)),
-                WriterCommand::Rebase(options) => (&options.name, &options.config, Move::Rebase(options.to)),
-            };
-            runtime().and_then(|runtime| runtime.block_on(writer::run(name, config, to)))
+        Command::Writer(WriterCommand::Rewind(options)) => {
+            move_writer(&options.name, &options.config, Move::Rewind(options.to))
         }
+        Command::Writer(WriterCommand::Rebase(options)) => {
+            move_writer(&options.name, &options.config, Move::Rebase(options.to))
+        }
+        Command::Writer(WriterCommand::Resume(options)) => writer::resume(&options.name, &options.config),
     };
     done.unwrap_or_else(|fault| {
         eprintln!("{fault}");
@@ -56,12 +56,16 @@ fn main() -> ExitCode {
     })
 }
 
+fn move_writer(name: &str, config: &ConfigFile, to: Move) -> Result<ExitCode, Fault> {
+    runtime()?.block_on(writer::run(name, config, to))
+}
+
 fn run(config: &Path) -> Result<ExitCode, Fault> {
     let settings = Settings::load(config)?;
     telemetry::start_logging(&settings.telemetry)?;
     let metrics = telemetry::start_metrics()?;
     for warning in &settings.warnings {
-        warn!("{warning}");
+        warn!(code = "CONFIG", "{warning}");
     }
     runtime()?.block_on(async {
         let log = assemble::open_log(&settings)?;

@@ -73,7 +73,7 @@ pub async fn print<L: LogReader>(logs: Vec<L>, from: u64, follow: bool, out: &mu
             None => {
                 return out.flush().or_else(|error: io::Error| match error.kind() {
                     io::ErrorKind::BrokenPipe => Ok(()),
-                    _ => Err(Failure::definite("OUTPUT", error.to_string())),
+                    _ => Err(Failure::definite("OUTPUT", format!("cannot write to standard output: {error}"))),
                 });
             }
         }

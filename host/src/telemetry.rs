@@ -24,27 +24,33 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// Sends log lines to standard error.
 pub fn start_logging(settings: &TelemetrySettings) -> Result<(), Fault> {
     let level = match std::env::var(LEVEL_VARIABLE) {
-        Ok(level) => checked_level(&level)
-            .map_err(|message| Fault::unusable("LOG_LEVEL", format!("the variable {LEVEL_VARIABLE} {message}")))?,
+        Ok(level) => checked_level(&level).map_err(|message| {
+            Fault::unusable("TELEMETRY_LEVEL", format!("the variable {LEVEL_VARIABLE} {message}"))
+        })?,
         Err(_) => settings.level.clone(),
     };
-    let filter = EnvFilter::try_new(&level).map_err(|error| Fault::unusable("LOG_LEVEL", error.to_string()))?;
+    let filter = EnvFilter::try_new(&level).map_err(|error| Fault::unusable("TELEMETRY_LEVEL", error.to_string()))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match settings.log {
         LogFormat::Human => lines.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init(),
     };
-    started.map_err(|error| Fault::failed("LOG_LINES", error.to_string()))
+    started.map_err(|error| cannot_start("log lines", &error))
 }
 
 /// Gathers figures of all crates from now on.
 pub fn start_metrics() -> Result<PrometheusHandle, Fault> {
-    let failed = |error: metrics_exporter_prometheus::BuildError| Fault::failed("METRICS", error.to_string());
     let bounds = LATENCY_BOUNDS_US.map(seconds);
     let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &bounds);
-    let handle = builder.and_then(PrometheusBuilder::install_recorder).map_err(failed)?;
+    let handle =
+        builder.and_then(PrometheusBuilder::install_recorder).map_err(|error| cannot_start("metrics", &error))?;
     mysync_connectors::metrics::describe();
+    mysync_log::metrics::describe();
     Ok(handle)
+}
+
+fn cannot_start(what: &str, error: &dyn std::fmt::Display) -> Fault {
+    Fault::failed("TELEMETRY_START", format!("{what} cannot be started: {error}: a defect of this program, report it"))
 }
 
 /// Keeps histograms small, for as long as the process runs.

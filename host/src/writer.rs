@@ -1,4 +1,4 @@
-//! `mysync writer rewind|rebase`: moves a writer's fence to another place in the log.
+//! `mysync writer rewind|rebase|resume`: moves a writer's fence to another place in the log, and starts a stopped writer again.
 //!
 //! The fence is compared before it is replaced, so a writer that runs meanwhile loses no batch: its next one finds the fence changed and stops
 //! without effect. A process that runs is asked to begin anew; otherwise the next start does.
@@ -13,9 +13,10 @@ use mysync_pipeline::ports::{Found, LogReader};
 
 use crate::admin::Refusal;
 use crate::cli::{ConfigFile, RebaseTo, RewindTo};
-use crate::config::{ConnectorSettings, Settings, WriterSettings};
+use crate::client::{self, Answer};
+use crate::config::{self, ConnectorSettings, Settings, WriterSettings};
 use crate::fault::Fault;
-use crate::{adapters, client, records};
+use crate::{adapters, records, status};
 
 /// A writer that runs changes its fence with every batch; one of the tries falls between two.
 const TRIES: usize = 100;
@@ -39,7 +40,10 @@ impl Move {
 pub async fn run(name: &str, config: &ConfigFile, to: Move) -> Result<ExitCode, Fault> {
     let settings = Settings::load(&config.config)?;
     let writer = find(&settings, name)?;
-    let ConnectorSettings::Redis(redis) = settings.connectors.get(&writer.connector).ok_or_else(|| unknown(name))?;
+    let ConnectorSettings::Redis(redis) = settings
+        .connectors
+        .get(&writer.connector)
+        .ok_or_else(|| Fault::unusable("CONNECTOR_UNKNOWN", format!("there is no connector {}", writer.connector)))?;
     let redis = adapters::redis(&writer.connector, redis)?;
     let mut logs = adapters::readers(&settings.log, &writer.name)?;
     let mut moved = false;
@@ -52,20 +56,46 @@ pub async fn run(name: &str, config: &ConfigFile, to: Move) -> Result<ExitCode, 
         let message = format!("no record of the log has that sequence number, so writer {name} stays where it is");
         return Err(Fault::failed("SEQ_UNKNOWN", message + ": 'mysync log tail' shows those there are"));
     }
-    resume(&settings, name)?;
+    match settings.admin.listen {
+        Some(address) => match client::post(address, &resume_path(name)) {
+            Ok(answer) => resumed(&answer, "the fence has moved, but ")?,
+            Err(_) => println!("no process answers on {address}: the next start goes on from there"),
+        },
+        None => println!("a process that runs must be restarted: admin.listen is \"none\""),
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Starts a writer of the running process again, where its fence says.
+pub fn resume(name: &str, config: &ConfigFile) -> Result<ExitCode, Fault> {
+    let address = status::address_of(&config::load_admin(&config.config)?)?;
+    resumed(&client::post(address, &resume_path(name))?, "")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn resume_path(name: &str) -> String {
+    format!("/api/writers/{name}/resume")
+}
+
+/// What the running process says to it.
+fn resumed(answer: &Answer, but: &str) -> Result<(), Fault> {
+    if answer.status < 300 {
+        println!("the running process goes on from there");
+        return Ok(());
+    }
+    let why = match serde_json::from_str(&answer.body) {
+        Ok(Refusal { code, message }) => format!("[{code}] {message}"),
+        Err(_) => format!("it answers with status {}", answer.status),
+    };
+    Err(Fault::failed("WRITER_NOT_RESUMED", format!("{but}the running process does not go on: {why}")))
 }
 
 fn find<'s>(settings: &'s Settings, name: &str) -> Result<&'s WriterSettings, Fault> {
     settings.writers.iter().find(|writer| writer.name == name).ok_or_else(|| {
         let known: Vec<&str> = settings.writers.iter().map(|writer| writer.name.as_str()).collect();
-        let message = format!("there is no writer {name}; there is {}", known.join(", "));
-        if known.is_empty() { unknown(name) } else { Fault::unusable("WRITER_UNKNOWN", message) }
+        let known = if known.is_empty() { "none at all".to_owned() } else { known.join(", ") };
+        Fault::unusable("WRITER_UNKNOWN", format!("there is no writer {name}; there is {known}"))
     })
-}
-
-fn unknown(name: &str) -> Fault {
-    Fault::unusable("WRITER_UNKNOWN", format!("there is no writer {name}: the configuration has none"))
 }
 
 /// Whether the partition has moved.
@@ -187,27 +217,6 @@ fn told(writer: &str, partition: u32, old: Option<&Fence>, new: &Fence) -> Strin
         Some(_) => format!("stays at {goes}"),
     };
     format!("writer {writer}, partition {partition}: {what}")
-}
-
-fn resume(settings: &Settings, name: &str) -> Result<(), Fault> {
-    let Some(address) = settings.admin.listen else {
-        println!("a process that runs must be restarted: admin.listen is \"none\"");
-        return Ok(());
-    };
-    match client::post(address, &format!("/api/writers/{name}/resume")) {
-        Ok(answer) if answer.status < 300 => println!("the running process goes on from there"),
-        Ok(answer) => {
-            let refusal: Option<Refusal> = serde_json::from_str(&answer.body).ok();
-            let (code, message) = match refusal {
-                Some(refusal) => (refusal.code, refusal.message),
-                None => ("ADMIN_ANSWER".to_owned(), format!("status {}", answer.status)),
-            };
-            let message = format!("the fence has moved, but the running process does not go on: [{code}] {message}");
-            return Err(Fault::failed("WRITER_NOT_RESUMED", message));
-        }
-        Err(_) => println!("no process answers on {address}: the next start goes on from there"),
-    }
-    Ok(())
 }
 
 #[cfg(test)]

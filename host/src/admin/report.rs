@@ -75,7 +75,7 @@ impl Report {
             .capture_trouble(now_us)
             .into_iter()
             .chain(writers.iter().filter_map(|(name, partition, status)| {
-                writer_trouble(board, status, now_us).map(|(code, message)| Reason {
+                observed.writer_trouble(*partition, status, now_us).map(|(code, message)| Reason {
                     of: format!("writer {name}/{partition}"),
                     code,
                     message,
@@ -128,7 +128,7 @@ impl WriterReport {
             code: state.failure().map(|failure| failure.code.to_owned()),
             message: state.failure().map(|failure| failure.message.clone()),
             seq: status.seq.load(Relaxed),
-            lag_seconds: lag_us(board, status, now_us).map(seconds),
+            lag_seconds: board.lag_us(partition, status, now_us).map(seconds),
             rows: status.rows.load(Relaxed),
             batches: status.batches.load(Relaxed),
             bytes: status.bytes.load(Relaxed),
@@ -138,13 +138,6 @@ impl WriterReport {
             commit_to_store_p99_seconds: quantile_us(&counts, 99).map(seconds),
         }
     }
-}
-
-/// How far a writer is behind. None: it has not written since this process started, so nobody here knows since when it is behind.
-pub fn lag_us(board: &Board, status: &DeliverStatus, now_us: u64) -> Option<u64> {
-    let behind = status.seq.load(Relaxed) < board.capture.seq.load(Relaxed);
-    let unknown = board.capture.heard_us.load(Relaxed) == 0 || behind && status.committed_us.load(Relaxed) == 0;
-    (!unknown).then(|| board.lag_us(status, now_us))
 }
 
 impl Observed {
@@ -162,17 +155,17 @@ impl Observed {
         };
         Some(Reason { of: "capture".to_owned(), code, message })
     }
-}
 
-/// Why a delivery is dead.
-fn writer_trouble(board: &Board, status: &DeliverStatus, now_us: u64) -> Option<(String, String)> {
-    match status.state() {
-        State::Stopped(failure) => Some(told(&failure)),
-        State::Retrying(failure) if lag_us(board, status, now_us).is_none_or(|lag_us| lag_us > PATIENCE_US) => {
-            Some(told(&failure))
+    /// Why a delivery is dead.
+    fn writer_trouble(&self, partition: u32, status: &DeliverStatus, now_us: u64) -> Option<(String, String)> {
+        // What cannot be told counts from the start: a store that is slow to start is no dead delivery either.
+        let lag_us = || self.board.lag_us(partition, status, now_us).unwrap_or(now_us.saturating_sub(self.started_us));
+        match status.state() {
+            State::Stopped(failure) => Some(told(&failure)),
+            State::Retrying(failure) if lag_us() > PATIENCE_US => Some(told(&failure)),
+            State::Ended => Some(("DELIVERY_ENDED".to_owned(), "delivery has ended".to_owned())),
+            _ => None,
         }
-        State::Ended => Some(("DELIVERY_ENDED".to_owned(), "delivery has ended".to_owned())),
-        _ => None,
     }
 }
 
@@ -209,13 +202,14 @@ mod tests {
     fn observed() -> Observed {
         let observed = Observed { source: "shop".to_owned(), board: Arc::new(Board::default()), started_us: NOW };
         observed.board.capture.set_state(State::Running);
+        observed.board.capture.timelines().lead(&[0]);
         observed.board.capture.heard_us.store(NOW, Relaxed);
         observed.board.writer("users", 0).set_state(State::Running);
         observed
     }
 
     fn refused() -> Failure {
-        Failure::transient("REDIS_CONNECT", "refused")
+        Failure::transient("REDIS_UNREACHABLE", "refused")
     }
 
     #[test]
@@ -230,7 +224,7 @@ mod tests {
     #[test]
     fn a_backlog_of_unknown_age_is_not_half_a_century() {
         let observed = observed();
-        observed.board.capture.seq.store(10, Relaxed);
+        observed.board.capture.timelines().lead(&[10]);
         assert_eq!(Report::new(&observed, NOW).writers[0].lag_seconds, None);
         let writer = observed.board.writer("users", 0);
         writer.committed_us.store(NOW - 2_000_000, Relaxed);
@@ -243,14 +237,23 @@ mod tests {
         let writer = observed.board.writer("users", 0);
         writer.set_state(State::Retrying(refused()));
         assert!(Report::new(&observed, NOW).healthy, "a store may restart");
-        observed.board.capture.seq.store(10, Relaxed);
+        observed.board.capture.timelines().lead(&[10]);
+        assert!(Report::new(&observed, NOW).healthy, "nobody knows yet");
         writer.committed_us.store(NOW - PATIENCE_US - 1, Relaxed);
         let report = Report::new(&observed, NOW);
-        let expected =
-            Reason { of: "writer users/0".to_owned(), code: "REDIS_CONNECT".to_owned(), message: "refused".to_owned() };
+        let expected = Reason {
+            of: "writer users/0".to_owned(),
+            code: "REDIS_UNREACHABLE".to_owned(),
+            message: "refused".to_owned(),
+        };
         assert_eq!(report.reasons, [expected]);
         writer.set_state(State::Stopped(Failure::definite("WASM_TRAP", "trapped")));
         assert_eq!(Report::new(&observed, NOW).reasons[0].code, "WASM_TRAP");
+        let never = observed.board.writer("orders", 0);
+        never.set_state(State::Retrying(refused()));
+        observed.board.capture.heard_us.store(NOW + PATIENCE_US, Relaxed);
+        assert_eq!(Report::new(&observed, NOW + PATIENCE_US).reasons.len(), 1, "its store is slow to start");
+        assert_eq!(Report::new(&observed, NOW + PATIENCE_US + 1).reasons.len(), 2);
     }
 
     #[test]

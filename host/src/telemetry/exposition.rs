@@ -7,7 +7,6 @@ use mysync_pipeline::status::{DeliverStatus, LATENCY_BOUNDS_US, State};
 
 use super::{names, seconds};
 use crate::admin::Observed;
-use crate::admin::report;
 
 const STATES: [&str; 5] = ["starting", "running", "retrying", "stopped", "ended"];
 
@@ -46,14 +45,18 @@ impl Exposition {
     }
 
     fn writers(&mut self, observed: &Observed, now_us: u64) {
-        let writers: Vec<_> = observed.board.writers().into_iter().map(|(w, p, s)| (w, p.to_string(), s)).collect();
+        let board = &observed.board;
+        let writers = board.writers();
+        let lags: Vec<_> =
+            writers.iter().map(|(_, partition, status)| board.lag_us(*partition, status, now_us)).collect();
+        let writers: Vec<_> = writers.into_iter().map(|(w, p, s)| (w, p.to_string(), s)).collect();
         self.family(names::WRITER_STATE, "gauge", "1 for the state a writer is in");
         for (writer, partition, status) in &writers {
             self.states(names::WRITER_STATE, &[("writer", writer), ("partition", partition)], &status.state());
         }
         self.family(names::WRITER_LAG, "gauge", "How far the store is behind the source");
-        for (writer, partition, status) in &writers {
-            if let Some(lag_us) = report::lag_us(&observed.board, status, now_us) {
+        for ((writer, partition, _), lag_us) in writers.iter().zip(lags) {
+            if let Some(lag_us) = lag_us {
                 self.sample(names::WRITER_LAG, &[("writer", writer), ("partition", partition)], seconds(lag_us));
             }
         }

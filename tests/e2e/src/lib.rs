@@ -2,6 +2,7 @@
 
 pub mod chance;
 pub mod compare;
+pub mod exposition;
 pub mod figures;
 pub mod load;
 pub mod rows;

@@ -42,9 +42,11 @@ async fn refused(world: &World, code: &str) -> Result<String> {
 
 /// The statement that a refusal gives as its cure.
 fn cure<'s>(said: &'s str, code: &str) -> Result<&'s str> {
-    let told = format!("FAIL {code}: ");
-    let mut lines = said.lines().skip_while(|line| !line.contains(&told));
-    let cure = lines.nth(1).with_context(|| format!("no cure of {code}: {said}"))?;
+    // A field of the log's line, or a line of its own where `check` says it.
+    let (logged, told) = (format!("code=\"{code}\" cure=\""), format!("FAIL {code}: "));
+    let field = said.split_once(&logged).and_then(|(_, rest)| rest.split('"').next());
+    let line = said.lines().skip_while(|line| !line.contains(&told)).nth(1);
+    let cure = field.or(line).with_context(|| format!("no cure of {code}: {said}"))?;
     Ok(cure.split(" -- ").next().unwrap_or_default().trim())
 }
 
@@ -209,9 +211,16 @@ async fn check_looks_at_everything_and_moves_nothing() -> Result<()> {
         return Ok(());
     };
     let said = world.command_well(&["check"])?;
-    for code in
-        ["CONFIG", "SOURCE_VERSION", "SOURCE_LOG_BIN", "SOURCE_POSITION", "LOG_DIR", "CONNECTOR", "FENCE", "WRITER"]
-    {
+    for code in [
+        "CONFIG",
+        "SOURCE_VERSION",
+        "SOURCE_LOG_BIN",
+        "SOURCE_POSITION",
+        "LOG_DIRECTORY",
+        "CONNECTOR",
+        "FENCE",
+        "WRITER",
+    ] {
         ensure!(said.contains(&format!("OK   {code}: ")), "{code}: {said}");
     }
     ensure!(said.contains("WARN SOURCE_SYNC_BINLOG: ") && said.contains("SET PERSIST sync_binlog = 1;"), "{said}");

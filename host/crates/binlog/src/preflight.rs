@@ -43,6 +43,16 @@ pub struct Finding {
     pub cure: Option<String>,
 }
 
+impl Finding {
+    /// Without its code, where one line has to do.
+    pub fn in_a_line(&self) -> String {
+        match &self.cure {
+            Some(cure) => format!("{}: {cure}", self.message),
+            None => self.message.clone(),
+        }
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:<4} {}: {}", self.level, self.code, self.message)?;

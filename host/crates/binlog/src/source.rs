@@ -131,16 +131,20 @@ fn same_source(from: &Checkpoint, server: &str, has_gtids: bool) -> Result<Check
 /// Says what was found, unless it is what was said before, and refuses a server that does not fit.
 fn tell(findings: Vec<Finding>, told: &[Finding]) -> Result<Vec<Finding>, StreamError> {
     if findings.iter().map(|finding| (finding.level, finding.code)).ne(told.iter().map(|f| (f.level, f.code))) {
-        for finding in &findings {
-            match finding.level {
-                Level::Ok => info!("{finding}"),
-                Level::Warn => warn!("{finding}"),
-                Level::Fail => error!("{finding}"),
+        for Finding { level, code, message, cure } in &findings {
+            let cure = cure.as_deref();
+            match level {
+                Level::Ok => info!(code, "{message}"),
+                Level::Warn => warn!(code, cure, "{message}"),
+                Level::Fail => error!(code, cure, "{message}"),
             }
         }
     }
     let unfit: Vec<Finding> = findings.iter().filter(|finding| finding.level == Level::Fail).cloned().collect();
-    if unfit.is_empty() { Ok(findings) } else { Err(StreamError::Unfit { findings: unfit }) }
+    match unfit.first() {
+        None => Ok(findings),
+        Some(first) => Err(StreamError::Unfit { code: first.code, findings: unfit }),
+    }
 }
 
 impl Source for Mysql {

@@ -23,6 +23,8 @@ pub struct PartitionBlock {
     pub rows: u64,
     /// Of the youngest transaction in it: microseconds since 1970.
     pub committed_us: u64,
+    /// Of the oldest one.
+    pub oldest_us: u64,
     /// Last sequence number ever given in this partition.
     prev: u64,
     open: Option<OpenRun>,
@@ -248,6 +250,7 @@ impl PartitionBlock {
     fn count(&mut self, seq: u64, committed_us: u64) {
         if self.rows == 0 {
             self.first_seq = seq;
+            self.oldest_us = committed_us;
         }
         self.rows += 1;
         self.last_seq = seq;

@@ -163,18 +163,18 @@ impl Connector for Recording {
 }
 
 fn away() -> Failure {
-    Failure::transient("STORE_AWAY", "the store cannot be reached, as scripted")
+    Failure::transient("REDIS_UNREACHABLE", "the store cannot be reached, as scripted")
 }
 
 fn lost() -> Failure {
-    Failure::transient("STORE_LOST_ANSWER", "the connection to the store ended, as scripted")
+    Failure::transient("REDIS_LOST_ANSWER", "the connection to the store ended, as scripted")
 }
 
 fn overtaken(found: Option<&Fence>, owner: &str) -> Failure {
     match found {
         None => Failure::definite("STORE_EMPTIED", "the fence is gone from the store"),
         Some(fence) if fence.owner == owner => {
-            Failure::transient("STORE_LATE_WRITE", "a batch of an earlier connection came late")
+            Failure::transient("REDIS_LATE_WRITE", "a batch of an earlier connection came late")
         }
         Some(fence) => Failure::definite("FENCE_TAKEN", format!("{} has written the fence", fence.owner)),
     }

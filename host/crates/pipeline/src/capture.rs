@@ -80,6 +80,7 @@ async fn stream<S: Source, L: LogWriter>(
         None => {
             let lead = log.lead().await?;
             status.seq.store(lead.prevs.iter().copied().max().unwrap_or(0), Relaxed);
+            status.timelines().lead(&lead.prevs);
             let block = BlockBuilder::new(lead.log_id, lead.next_seq, &lead.prevs);
             leading.insert(Leading { block, checkpoint: lead.checkpoint })
         }
@@ -108,10 +109,8 @@ async fn stream<S: Source, L: LogWriter>(
 }
 
 fn note(status: &CaptureStatus, block: &BlockBuilder, covered: &Checkpoint) {
-    if let Some(youngest) =
-        block.partitions().iter().filter(|part| !part.is_empty()).map(|part| part.committed_us).max()
-    {
-        status.committed_us.store(youngest, Relaxed);
+    if !block.is_empty() {
+        status.timelines().append(block);
         status.seq.store(block.next_seq() - 1, Relaxed);
     }
     status.rows.fetch_add(block.rows(), Relaxed);

@@ -9,3 +9,4 @@ pub mod ports;
 pub mod retry;
 pub mod shutdown;
 pub mod status;
+pub mod timeline;

@@ -9,6 +9,7 @@ use mysync_change::position::Checkpoint;
 
 use crate::failure::Failure;
 use crate::feed::Prepared;
+use crate::timeline::{Standing, Timelines};
 
 /// What a loop is doing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -58,8 +59,7 @@ pub struct CaptureStatus {
     has_run: AtomicBool,
     /// The last sequence number in the log.
     pub seq: AtomicU64,
-    /// Commit time of the last transaction in the log.
-    pub committed_us: AtomicU64,
+    timelines: Mutex<Timelines>,
     /// When the source was last heard, be it only a heartbeat.
     pub heard_us: AtomicU64,
     pub rows: AtomicU64,
@@ -132,6 +132,11 @@ impl CaptureStatus {
         self.state().has_started(self.has_run.load(Relaxed))
     }
 
+    /// When the source committed what the log was given.
+    pub fn timelines(&self) -> MutexGuard<'_, Timelines> {
+        lock(&self.timelines)
+    }
+
     pub fn position(&self) -> Option<Checkpoint> {
         lock(&self.position).clone()
     }
@@ -156,9 +161,12 @@ impl DeliverStatus {
         self.state().has_started(self.has_run.load(Relaxed))
     }
 
-    /// A batch is in effect. The latency counted is that of its oldest transaction.
+    /// A batch is in effect. The latency counted is that of its oldest transaction. One that was in effect before counts once.
     pub fn note(&self, prepared: &Prepared) {
         let extent = &prepared.extent;
+        if extent.last.seq <= self.seq.load(Relaxed) {
+            return;
+        }
         self.seq.store(extent.last.seq, Relaxed);
         self.committed_us.store(extent.youngest_us, Relaxed);
         self.rows.fetch_add(u64::from(extent.rows), Relaxed);
@@ -166,6 +174,13 @@ impl DeliverStatus {
         self.bytes.fetch_add(extent.bytes as u64, Relaxed);
         self.split.fetch_add(u64::from(!extent.whole), Relaxed);
         self.latency.record(now_us().saturating_sub(extent.oldest_us), u64::from(extent.rows));
+    }
+
+    /// Where a session begins: everything up to `applied` is in effect, and a batch up to `redo` may be.
+    pub fn begin(&self, applied: u64, redo: Option<u64>) {
+        if redo != Some(self.seq.load(Relaxed)) {
+            self.seq.store(applied, Relaxed);
+        }
     }
 
     /// Records went by that are not for this writer.
@@ -198,16 +213,21 @@ impl Board {
             .collect()
     }
 
-    /// How far a writer is behind the source, in microseconds, at `now_us`.
+    /// How far a writer is behind the source in a partition, in microseconds, at `now_us`: the age of the oldest change that is not in effect.
+    /// None: it has not written since this process started, so nobody here knows since when it is behind.
     ///
     /// Nothing to do means no lag, as long as the source has been heard of: silence of the source counts as lag, because nobody can tell
     /// what it has committed since.
-    pub fn lag_us(&self, writer: &DeliverStatus, now_us: u64) -> u64 {
-        let silence = now_us.saturating_sub(self.capture.heard_us.load(Relaxed));
-        if writer.seq.load(Relaxed) >= self.capture.seq.load(Relaxed) {
-            return if silence > SILENCE_US { silence } else { 0 };
-        }
-        now_us.saturating_sub(writer.committed_us.load(Relaxed).max(1)).max(1)
+    pub fn lag_us(&self, partition: u32, writer: &DeliverStatus, now_us: u64) -> Option<u64> {
+        let heard_us = Some(self.capture.heard_us.load(Relaxed)).filter(|heard_us| *heard_us > 0)?;
+        let silence = now_us.saturating_sub(heard_us);
+        let since_us = match self.capture.timelines().standing(partition, writer.seq.load(Relaxed)) {
+            Standing::Level => return Some(if silence > SILENCE_US { silence } else { 0 }),
+            Standing::BehindSince(since_us) => since_us,
+            // A backlog from before this start: what comes next in it is about as old as what came last.
+            Standing::Unknown => Some(writer.committed_us.load(Relaxed)).filter(|since_us| *since_us > 0)?,
+        };
+        Some(now_us.saturating_sub(since_us).max(1))
     }
 }
 

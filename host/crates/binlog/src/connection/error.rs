@@ -19,6 +19,16 @@ mod server {
         1037, 1038, 1040, 1041, 1042, 1053, 1077, 1079, 1080, 1129, 1152, 1158, 1159, 1160, 1161, 1184, 1203, 1205,
         1226, 1317, 3024, 3032, 4031,
     ];
+
+    /// What to do about it, where the server does not say so itself.
+    pub fn cure(code: u16) -> String {
+        match code {
+            ACCESS_DENIED | ACCESS_DENIED_NO_PASSWORD => ". Check user and password in source.url".to_owned(),
+            DATABASE_ACCESS_DENIED | PRIVILEGE_MISSING => ". Grant it: 'mysync check' says how".to_owned(),
+            READING_BINLOG => format!(". Mend that on the server; if it cannot be, {}", super::BEGIN_ANEW),
+            _ => String::new(),
+        }
+    }
 }
 
 /// The way on when the server cannot go on from where the log ends.
@@ -35,14 +45,14 @@ pub enum SourceError {
     #[error("MySQL did not answer '{statement}' within {} s", limit.as_secs())]
     QueryTimeout { statement: String, limit: Duration },
     #[error("connection to MySQL is lost: {0}")]
-    Lost(#[from] io::Error),
+    Lost(io::Error),
     #[error("MySQL closed the connection")]
     Closed,
     #[error("MySQL has been silent for {} s, three heartbeats: the connection is taken for dead", .0.as_secs())]
     Silent(Duration),
     #[error("MySQL ended the stream: the server is shutting down or has no more to send")]
     Ended,
-    #[error("MySQL answers {code} ({state}): {message}")]
+    #[error("MySQL answers {code} ({state}): {message}{}", server::cure(*code))]
     Server { code: u16, state: String, message: String },
     #[error("MySQL refuses to stream from this position ({message}); the server no longer has it: {BEGIN_ANEW}")]
     Purged { message: String },
@@ -54,13 +64,13 @@ pub enum SourceError {
         "another connection with the same replica id or server_id took over ({message}): give each source its own server_id"
     )]
     Duplicate { message: String },
-    #[error("this MySQL server writes no binlog; set log_bin in its configuration and restart it")]
+    #[error("the server writes no binlog: set log_bin in its configuration and restart it")]
     NoBinlog,
-    #[error("this is no MySQL server as expected: {0}")]
+    #[error("this is no MySQL server as expected: {0}. Check host and port in source.url")]
     Protocol(&'static str),
-    #[error("{version} is MariaDB, which is not supported as a source yet")]
+    #[error("{version} is MariaDB, which is not supported as a source yet: use MySQL 8.0.1 or later")]
     MariaDb { version: String },
-    #[error("MySQL {version} is too old: 5.7 or later is needed")]
+    #[error("MySQL {version} is too old: upgrade the server to 8.0.1 or later")]
     TooOld { version: String },
     #[error(
         "user '{user}' authenticates with {plugin}, which is not supported: use caching_sha2_password (ALTER USER '{user}' IDENTIFIED WITH caching_sha2_password BY '…') or mysql_native_password"
@@ -72,9 +82,11 @@ pub enum SourceError {
         "TLS is required but MySQL at {address} does not offer it; set up certificates there, or set source.tls.mode to \"preferred\""
     )]
     TlsNotOffered { address: String },
-    #[error("TLS with MySQL at {address} failed: {source}")]
+    #[error(
+        "TLS with MySQL at {address} failed: {source}. Check the certificate of the server and the authorities in source.tls.ca"
+    )]
     TlsHandshake { address: String, source: io::Error },
-    #[error("TLS settings: {0}")]
+    #[error("[source.tls] cannot be used: {0}")]
     TlsSettings(String),
     #[error(
         "offset {offset} of {file} is beyond 4 GiB, where MySQL cannot start a stream without GTIDs: turn gtid_mode on"
@@ -105,25 +117,27 @@ impl SourceError {
 
     /// The account may not do this.
     pub(crate) fn is_privilege(&self) -> bool {
-        self.code() == "SOURCE_PRIVILEGE_MISSING"
+        matches!(self, Self::Server { code: server::DATABASE_ACCESS_DENIED | server::PRIVILEGE_MISSING, .. })
     }
 
     /// Stable name of the error.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Unreachable { .. } | Self::ConnectTimeout { .. } => "SOURCE_UNREACHABLE",
+            Self::TlsHandshake { source, .. } if is_passing(source) => "SOURCE_UNREACHABLE",
             Self::Lost(_) | Self::Closed | Self::Ended => "SOURCE_CONNECTION_LOST",
             Self::Silent(_) | Self::QueryTimeout { .. } => "SOURCE_SILENT",
             Self::Server { code, .. } => match *code {
                 server::ACCESS_DENIED | server::ACCESS_DENIED_NO_PASSWORD => "SOURCE_ACCESS_DENIED",
-                server::DATABASE_ACCESS_DENIED | server::PRIVILEGE_MISSING => "SOURCE_PRIVILEGE_MISSING",
+                server::DATABASE_ACCESS_DENIED | server::PRIVILEGE_MISSING => "SOURCE_PRIVILEGES",
                 server::READING_BINLOG => "SOURCE_CANNOT_READ_BINLOG",
+                code if server::PASSING.contains(&code) => "SOURCE_UNREADY",
                 _ => "SOURCE_SERVER_ERROR",
             },
             Self::Purged { .. } => "SOURCE_PURGED",
             Self::Foreign { .. } => "SOURCE_FOREIGN",
             Self::Duplicate { .. } => "SOURCE_DUPLICATE",
-            Self::NoBinlog => "SOURCE_NO_BINLOG",
+            Self::NoBinlog => "SOURCE_LOG_BIN",
             Self::Protocol(_) => "SOURCE_PROTOCOL",
             Self::MariaDb { .. } | Self::TooOld { .. } => "SOURCE_VERSION",
             Self::Authentication { .. } | Self::ServerKey(_) => "SOURCE_AUTHENTICATION",
@@ -143,8 +157,7 @@ impl SourceError {
             | Self::Silent(_)
             | Self::Ended => Kind::Transient,
             Self::Server { code, .. } if server::PASSING.contains(code) => Kind::Transient,
-            // A connection that breaks inside the TLS handshake passes; a certificate that is not trusted does not.
-            Self::TlsHandshake { source, .. } if source.kind() != io::ErrorKind::InvalidData => Kind::Transient,
+            Self::TlsHandshake { source, .. } if is_passing(source) => Kind::Transient,
             Self::Server { .. }
             | Self::Purged { .. }
             | Self::Foreign { .. }
@@ -160,6 +173,21 @@ impl SourceError {
             | Self::TlsSettings(_)
             | Self::OffsetTooLarge { .. }
             | Self::Event(_) => Kind::Definite,
+        }
+    }
+}
+
+/// A connection that breaks inside the TLS handshake passes; a certificate that is not trusted does not.
+fn is_passing(handshake: &io::Error) -> bool {
+    handshake.kind() != io::ErrorKind::InvalidData
+}
+
+impl From<io::Error> for SourceError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            // What TLS says of an end without a goodbye.
+            io::ErrorKind::UnexpectedEof => Self::Closed,
+            _ => Self::Lost(error),
         }
     }
 }

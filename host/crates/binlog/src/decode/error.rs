@@ -6,21 +6,23 @@ pub enum DecodeError {
     #[error("a TABLE_MAP event is damaged: {what}")]
     TableMapDamaged { what: &'static str },
     #[error(
-        "the binlog does not name the columns of {table}: run SET PERSIST binlog_row_metadata = FULL on the source, then start from a \
-         position after that"
+        "the binlog does not name the columns of {table}: run SET PERSIST binlog_row_metadata = 'FULL' on the source and reconnect the \
+         applications"
     )]
     NoColumnNames { table: String },
-    #[error("{table} column {column} has MySQL type {code}, which is not supported: leave the table out")]
+    #[error("{table} column {column} has MySQL type {code}, which is not supported")]
     UnknownType { table: String, column: String, code: u8 },
     #[error("{table} column {column} has a collation that is not known, number {collation}: exclude the column")]
     UnknownCollation { table: String, column: String, collation: u64 },
-    #[error("{table} column {column} belongs to the primary key: it cannot be excluded")]
+    #[error("{table} column {column} belongs to the primary key: take it out of source.exclude_columns")]
     KeyExcluded { table: String, column: String },
     #[error("a rows event names table number {table_id}, which no TABLE_MAP event before it describes")]
     UnknownTable { table_id: u64 },
     #[error("{kind} is no rows event that is understood")]
     UnknownRows { kind: EventKind },
-    #[error("an update holds parts of JSON values: run SET PERSIST binlog_row_value_options = '' on the source")]
+    #[error(
+        "an update holds parts of JSON values: run SET PERSIST binlog_row_value_options = '' on the source and reconnect the applications"
+    )]
     PartialJson,
     #[error("a rows event is damaged: {what}")]
     RowsDamaged { what: &'static str },
@@ -35,6 +37,11 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
+    /// Whether only other bytes can mend it: what the configuration says need not change.
+    pub fn is_of_the_bytes(&self) -> bool {
+        !matches!(self, Self::UnknownType { .. } | Self::UnknownCollation { .. } | Self::KeyExcluded { .. })
+    }
+
     pub fn code(&self) -> &'static str {
         match self {
             Self::TableMapDamaged { .. } => "TABLE_MAP_DAMAGED",

@@ -30,14 +30,13 @@ pub enum EventError {
     #[error("{at} is malformed: it has no valid {what}")]
     Malformed { at: At, what: &'static str },
     #[error(
-        "an event that ends at {end} has type {byte}, which is not known and may not be left out; is this server newer than MySync?"
+        "an event that ends at {end} has type {byte}, which is not known and may not be left out: use a release of MySync that is as new as \
+         this server"
     )]
     Unknown { byte: u8, end: u32 },
     #[error("{at} is not supported: {why}")]
     Unsupported { at: At, why: &'static str },
-    #[error(
-        "the server reports an incident in its binlog ({message}): changes may be missing from it; verify the tables, then rewind behind it"
-    )]
+    #[error("the server reports an incident in its binlog ({message}): changes may be missing from it")]
     Incident { message: String },
     #[error("the server treats this connection as a semi-synchronous replica, which it is not")]
     SemiSync,
@@ -46,7 +45,7 @@ pub enum EventError {
     #[error("the decompressor for compressed transactions cannot be set up: {0}")]
     Decompressor(String),
     #[error(
-        "an event of {bytes} bytes is larger than the limit of {limit}; raise the limit on event bytes if rows can be that large"
+        "an event of {bytes} bytes is larger than MySQL's own limit of {limit}; the binlog or the connection is damaged"
     )]
     TooLarge { bytes: u64, limit: usize },
 }

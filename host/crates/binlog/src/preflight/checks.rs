@@ -119,6 +119,10 @@ fn row_value_options(facts: &Facts) -> Finding {
     }
 }
 
+fn grant_client(facts: &Facts) -> String {
+    format!("GRANT REPLICATION CLIENT ON *.* TO {};", facts.account)
+}
+
 fn privileges(facts: &Facts, settings: &ConnectionSettings) -> Vec<Finding> {
     const CODE: &str = "SOURCE_PRIVILEGES";
     let user = &settings.user;
@@ -216,7 +220,7 @@ fn position(facts: &Facts, from: Option<&SourcePosition>) -> Finding {
             format!("turn gtid_mode back on, or {BEGIN_ANEW}"),
         ),
         (None, _) => match facts.files.get() {
-            None => warn(CODE, "the binlog files cannot be listed", "grant REPLICATION CLIENT"),
+            None => warn(CODE, "the binlog files cannot be listed", grant_client(facts)),
             Some(files) => match files.iter().find(|file| file.file == from.file.file) {
                 None => fail(PURGED, format!("the server no longer has {}", from.file.file), BEGIN_ANEW),
                 Some(file) if file.offset < from.file.offset => fail(
@@ -278,7 +282,7 @@ fn checksum(facts: &Facts) -> Finding {
 fn filter(facts: &Facts) -> Finding {
     const CODE: &str = "SOURCE_BINLOG_FILTER";
     match facts.filter.get() {
-        None => warn(CODE, "it is not known whether databases are left out of the binlog", "grant REPLICATION CLIENT"),
+        None => warn(CODE, "it is not known whether databases are left out of the binlog", grant_client(facts)),
         Some(filter) if filter.only.is_empty() && filter.without.is_empty() => {
             ok(CODE, "every database is in the binlog")
         }

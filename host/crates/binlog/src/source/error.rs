@@ -12,10 +12,11 @@ use crate::preflight::Finding;
 pub enum StreamError {
     #[error(transparent)]
     Connection(#[from] SourceError),
-    #[error("in the transaction that begins at {at}: {error}")]
+    #[error("in the transaction that begins at {at}: {error}. Restart; if it comes again, {BEGIN_ANEW}")]
     Event { at: FilePosition, error: EventError },
     #[error(
-        "in the transaction that begins at {at}: {error}. If the table need not be captured, name it in source.exclude"
+        "in the transaction that begins at {at}: {error}. If the table need not be captured, name it in source.exclude{}",
+        if error.is_of_the_bytes() { format!("; otherwise restart, and if it comes again, {BEGIN_ANEW}") } else { String::new() }
     )]
     Decode { at: FilePosition, error: DecodeError },
     #[error(
@@ -25,7 +26,7 @@ pub enum StreamError {
     Statement { at: FilePosition, statement: String },
     #[error(
         "the transaction that begins at {at} is prepared by XA and not committed with it: whether its rows will ever count is not known \
-         here. Commit with XA COMMIT … ONE PHASE, or name its tables in source.exclude"
+         here. Name its tables in source.exclude; or commit with XA COMMIT … ONE PHASE from now on, and {BEGIN_ANEW}"
     )]
     Xa { at: FilePosition },
     #[error(
@@ -33,7 +34,7 @@ pub enum StreamError {
          the others in source.exclude"
     )]
     Rollback { at: FilePosition, statement: String },
-    #[error("the binlog has {kind} at {at}, where no transaction has begun")]
+    #[error("the binlog has {kind} at {at}, where no transaction has begun. Restart; if it comes again, {BEGIN_ANEW}")]
     OutOfPlace { at: FilePosition, kind: String },
     #[error("a record cannot be written: {0}")]
     Record(#[from] EnvelopeError),
@@ -47,8 +48,8 @@ pub enum StreamError {
          on with the former server until the transaction is over"
     )]
     HalfTransaction { rows: u64, ours: String, theirs: String },
-    #[error("the server cannot be followed: {}", findings.iter().map(Finding::to_string).collect::<Vec<_>>().join("\n"))]
-    Unfit { findings: Vec<Finding> },
+    #[error("the server cannot be followed: {}", findings.iter().map(Finding::in_a_line).collect::<Vec<_>>().join("; also: "))]
+    Unfit { code: &'static str, findings: Vec<Finding> },
     #[error("the source was not opened, or has failed since")]
     NotOpen,
 }
@@ -67,7 +68,7 @@ impl StreamError {
             Self::Record(error) => error.code(),
             Self::ServerChanged { .. } => "SOURCE_CHANGED",
             Self::HalfTransaction { .. } => "SOURCE_HALF_TRANSACTION",
-            Self::Unfit { findings } => findings.first().map_or("SOURCE_UNFIT", |finding| finding.code),
+            Self::Unfit { code, .. } => code,
             Self::NotOpen => "SOURCE_NOT_OPEN",
         }
     }

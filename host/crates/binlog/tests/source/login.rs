@@ -116,11 +116,12 @@ async fn a_server_that_cannot_be_followed_is_refused_by_name() {
 
 #[tokio::test]
 async fn a_full_server_is_waited_for_and_one_that_bars_us_is_not() {
-    for (error, kind) in
-        [("\x10\x04Too many connections", Kind::Transient), ("\x6a\x04Host is not allowed", Kind::Definite)]
-    {
+    for (error, code, kind) in [
+        ("\x10\x04Too many connections", "SOURCE_UNREADY", Kind::Transient),
+        ("\x6a\x04Host is not allowed", "SOURCE_SERVER_ERROR", Kind::Definite),
+    ] {
         let error = refusal(TlsMode::Disabled, [&[0xff], error.as_bytes()].concat(), vec![]).await;
-        assert_eq!((error.code(), error.kind()), ("SOURCE_SERVER_ERROR", kind), "{error}");
+        assert_eq!((error.code(), error.kind()), (code, kind), "{error}");
     }
 }
 
@@ -282,11 +283,7 @@ async fn what_a_stream_can_end_with_has_a_name() {
             "SOURCE_CANNOT_READ_BINLOG",
             Kind::Definite,
         ),
-        (
-            [&[0xff, 0x1d, 0x04], &b"#08S01Server shutdown in progress"[..]].concat(),
-            "SOURCE_SERVER_ERROR",
-            Kind::Transient,
-        ),
+        ([&[0xff, 0x1d, 0x04], &b"#08S01Server shutdown in progress"[..]].concat(), "SOURCE_UNREADY", Kind::Transient),
         (vec![0xff], "SOURCE_PROTOCOL", Kind::Definite),
         (vec![0xfe, 0, 0, 2, 0], "SOURCE_CONNECTION_LOST", Kind::Transient),
         (vec![], "SOURCE_PROTOCOL", Kind::Definite),

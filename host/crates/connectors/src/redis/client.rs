@@ -95,6 +95,10 @@ impl Client {
             Poll::Pending => return if moved { Poll::Ready(Ok(false)) } else { Poll::Pending },
             Poll::Ready(Ok(())) if room.filled().is_empty() => Some("the server closed it".to_owned()),
             Poll::Ready(Ok(())) => None,
+            // What TLS says of an end without a goodbye.
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Some("the server closed it".to_owned())
+            }
             Poll::Ready(Err(error)) => Some(error.to_string()),
         };
         if let Some(reason) = end {

@@ -16,18 +16,22 @@ pub enum RedisError {
         "the TLS handshake with Redis at {address} failed: {reason}. Check the certificate of the server and the authorities in 'ca'"
     )]
     Tls { address: String, reason: String },
-    #[error("Redis at {address} does not let us in: {text}. Check user and password in the connector's URL")]
+    #[error(
+        "Redis at {address} does not let us in: {text}. Check user and password in the connector's URL, then restart"
+    )]
     Login { address: String, text: String },
     #[error(
         "Redis does not allow the connector's user what it needs: {text}. It needs the keys of its writers and of their fences \
          (mysync:fence:*), and +hello +select +watch +get +set +multi +exec beside the writers' own commands"
     )]
     Permission { text: String },
-    #[error("Redis at {address} is version {version}; 6.2 or newer is needed")]
+    #[error("Redis at {address} is version {version}: upgrade it to 6.2 or newer")]
     Version { address: String, version: String },
-    #[error("Redis at {address} is a {mode} node; only a server of its own is supported")]
+    #[error(
+        "Redis at {address} is a {mode} node, which is not supported: name a server of its own in the connector's URL"
+    )]
     Mode { address: String, mode: String },
-    #[error("Redis at {address} has no database {database}: {text}")]
+    #[error("Redis at {address} has no database {database} ({text}): name another in the connector's URL")]
     Database { address: String, database: u32, text: String },
     #[error(
         "Redis at {address} evicts any key when memory is short (maxmemory-policy {policy}), rows and fences too, and nobody would know. \
@@ -49,12 +53,12 @@ pub enum RedisError {
     Nonsense(&'static str),
     #[error(
         "Redis refused {command} on key {key} (row {row} of the batch): {text}. Others of the batch may be in effect, and all of it is \
-         applied again once the key is right: rename or delete it, or change the mapping, then restart"
+         applied again once the key is right: rename or delete it, or change the mapping, then resume the writer or restart"
     )]
     CommandRefused { row: u32, command: String, key: String, text: String },
-    #[error("Redis refused an exchange: {text}")]
+    #[error("Redis refused an exchange: {text}. Mend that on the server, then resume the writer or restart")]
     Refused { text: String },
-    #[error("the batch is not well formed: its lists contradict each other")]
+    #[error("a batch is not well formed, its lists contradict each other: a defect of this program, report it")]
     Contradiction,
     #[error(
         "the fence at key {key} is not readable ({reason}): something else has written there. Delete the key, then rewind the writer"
@@ -62,7 +66,7 @@ pub enum RedisError {
     FenceUnreadable { key: String, reason: String },
     #[error(
         "another process ({owner}) has written the fence at key {key}: two must not share a writer's name. Nothing was written. Stop one of \
-         them and restart the other"
+         them, then resume the writer in the other or restart it"
     )]
     FenceTaken { key: String, owner: String },
     #[error(
@@ -73,7 +77,8 @@ pub enum RedisError {
     #[error("a batch sent over an earlier connection has arrived late; on from the fence at key {key}")]
     LateWrite { key: String },
     #[error(
-        "the fence at key {key} is not the one that was to be replaced: a writer is running, or another command was faster"
+        "the fence at key {key} is not the one that was to be replaced: a writer is running, or another command was faster. Stop it, and \
+         try again"
     )]
     FenceChanged { key: String },
     #[error("there is no connection to Redis: an exchange before this one failed")]
