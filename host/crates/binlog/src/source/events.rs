@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use super::error::StreamError;
 use super::rows::{RowError, RowWriter};
 use super::selection::Selected;
-use super::statement::Statement;
+use super::statement::{Statement, beginning};
 use crate::decode::RowsEvent;
 use crate::event::{self, Cursor, Event, EventError, EventKind, Query, decode_gtid_set};
 use crate::payload::PayloadReader;
@@ -320,7 +320,7 @@ impl EventReader {
             return Ok(Step::Taken);
         }
         let (database, text) = (String::from_utf8_lossy(query.database), String::from_utf8_lossy(query.statement));
-        let shortened = || text.chars().take(200).collect::<String>();
+        let shortened = || beginning(&text).chars().take(200).collect::<String>();
         match Statement::read(&database, &text) {
             Statement::Begin => transaction.begun = true,
             Statement::XaStart => (transaction.begun, transaction.xa) = (true, true),

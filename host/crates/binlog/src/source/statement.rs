@@ -50,10 +50,25 @@ impl Statement {
             database: name.database.unwrap_or_else(|| database.to_owned()),
             table: name.table,
             what: what.to_owned(),
-            statement: text.to_owned(),
+            statement: beginning(text),
         };
         if names.is_empty() { Statement::Change } else { Statement::Tables(names.into_iter().map(event).collect()) }
     }
+}
+
+/// A statement as it is shown and kept: up to its first value or comment, as both may hold what nobody is to see.
+pub fn beginning(text: &str) -> String {
+    let mut words = Words::new(text);
+    // Comments in front are left away.
+    let Some(Word::Plain(first)) = words.next() else { return "…".to_owned() };
+    let text = &text[text.len() - words.rest.len() - first.len()..];
+    let mut before = ' ';
+    let end = text.char_indices().find(|(at, c)| {
+        let number = c.is_ascii_digit() && !is_in_word(before);
+        before = *c;
+        number || ["'", "\"", "#", "--", "/*"].iter().any(|sign| text[*at..].starts_with(sign))
+    });
+    end.map_or_else(|| text.to_owned(), |(end, _)| format!("{}…", &text[..end]))
 }
 
 /// `DROP [TEMPORARY] TABLE [IF EXISTS] a, b …`, `DROP DATABASE`, and other things that hold no rows.
@@ -102,7 +117,10 @@ fn alter(database: &str, text: &str, words: &mut Words<'_>) -> Statement {
     while let Some(word) = words.next() {
         match word.keyword().as_deref() {
             Some("TRUNCATE" | "DROP") if words.next_is("PARTITION") => what = Some("truncate"),
-            Some("DISCARD" | "IMPORT") => what = Some("truncate"),
+            // These are names of columns, too.
+            Some("DISCARD" | "IMPORT") if ["TABLESPACE", "PARTITION"].iter().any(|word| words.next_is(word)) => {
+                what = Some("truncate");
+            }
             Some("EXCHANGE") if words.next_is("PARTITION") => {
                 while words.next().is_some_and(|word| word.keyword().as_deref() != Some("TABLE")) {}
                 others.extend(words.name());
@@ -291,6 +309,7 @@ mod tests {
             ("ALTER TABLE a EXCHANGE PARTITION p0 WITH TABLE x.b", "truncate shop.a, truncate x.b"),
             ("ALTER TABLE a DISCARD TABLESPACE", "truncate shop.a"),
             ("ALTER TABLE /*!50000 a */ IMPORT TABLESPACE", "truncate shop.a"),
+            ("ALTER TABLE a DISCARD PARTITION p0 TABLESPACE", "truncate shop.a"),
         ] {
             assert_eq!(tables(text).join(", "), told, "{text}");
         }
@@ -301,6 +320,7 @@ mod tests {
         for text in [
             "CREATE TABLE t (a INT DEFAULT 1, b VARCHAR(9) COMMENT 'DROP PARTITION')",
             "ALTER TABLE a DROP COLUMN b, RENAME COLUMN c TO d, RENAME INDEX i TO j, COMMENT 'it\\'s RENAME'",
+            "ALTER TABLE a ADD COLUMN import INT, ADD discard DATE, MODIFY import BIGINT",
             "ALTER USER x IDENTIFIED BY 'y'",
             "DROP VIEW v",
             "DROP TRIGGER t",
@@ -339,11 +359,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_shown_of_a_statement_has_no_values() {
+        for (text, shown) in [
+            ("TRUNCATE TABLE t1", "TRUNCATE TABLE t1"),
+            ("/* pin 1 */ UPDATE t1 SET a=b, pin = 4711", "UPDATE t1 SET a=b, pin = …"),
+            ("INSERT INTO `t` VALUES ('it\\', 'secret')", "INSERT INTO `t` VALUES (…"),
+            ("ALTER TABLE a ADD b TEXT COMMENT \"secret\", RENAME c", "ALTER TABLE a ADD b TEXT COMMENT …"),
+            ("DROP TABLE é/* secret */", "DROP TABLE é…"),
+            ("DELETE FROM t WHERE a-b=c -- secret", "DELETE FROM t WHERE a-b=c …"),
+            ("SET @a=x'4711'", "SET @a=x…"),
+            ("'secret'", "…"),
+        ] {
+            assert_eq!(beginning(text), shown);
+        }
+    }
+
+    #[test]
     fn broken_text_is_read_to_its_end() {
         for text in
             ["ALTER TABLE `a", "DROP TABLE a,", "/* never closed", "TRUNCATE TABLE 'x", "ALTER TABLE a RENAME '", "é ü"]
         {
             Statement::read("shop", text);
+            beginning(text);
         }
     }
 }
