@@ -138,7 +138,10 @@ pub struct TableEvent {
 /// Bytes that are no record this program can read.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvelopeError {
-    #[error("a record is damaged at byte {at}: {what}")]
+    #[error(
+        "a record is damaged at byte {at}: {what}. Bring the log's directory back from a backup, or move it away: a new log begins where \
+         source.start says, and 'mysync writer rebase' lets each writer go on with it"
+    )]
     Damaged { at: usize, what: String },
     #[error(
         "a record has version {found}, this program reads up to {VERSION}: use the release that wrote it, or a newer one"

@@ -51,7 +51,9 @@ pub enum LogError {
          log.partitions = {stored}, or let every writer finish, then give [log] dir a new directory and run 'mysync writer rebase' for each"
     )]
     Partitions { dir: PathBuf, stored: u32, configured: u32 },
-    #[error("the log has {partitions} partitions, there is no partition {partition}")]
+    #[error(
+        "the log has {partitions} partitions, there is no partition {partition}: a defect of this program, report it"
+    )]
     PartitionUnknown { partition: u32, partitions: u32 },
     #[error(
         "the log {path} is damaged: {reason}. Bring its directory back from a backup, or move it away: a new log begins where `source.start` \
@@ -79,7 +81,7 @@ pub enum LogError {
         "a block of {bytes} bytes is more than the log can keep in one piece ({max}): exclude the column that is so large"
     )]
     BlockTooLarge { bytes: usize, max: usize },
-    #[error("whoever reads the log from outside cannot say what is in effect")]
+    #[error("whoever reads the log from outside cannot say what is in effect: a defect of this program, report it")]
     Outside,
     #[error(
         "the log holds {bytes} of at most {max_bytes} bytes and capture waits: {holder}. Find out why it does not go on, raise log.max_bytes, or \
@@ -99,11 +101,11 @@ pub enum LogError {
     DiskFull { path: PathBuf },
     #[error("another program keeps {path} locked: close it")]
     Busy { path: PathBuf },
-    #[error("cannot read or write {path}: {reason}")]
+    #[error("cannot read or write {path}: {reason}: see to the disk")]
     Io { path: PathBuf, reason: String },
     #[error("this user may not use {path} as a log: {reason}: see its owner and permissions")]
     Access { path: PathBuf, reason: String },
-    #[error("SQLite refuses to work on {path}: {reason}")]
+    #[error("SQLite refuses to work on {path}: {reason}: mend that, and restart")]
     Sqlite { path: PathBuf, reason: String },
     #[error("the process is ending")]
     Ending,

@@ -239,7 +239,9 @@ fn chain_broken(writer: &str, broken: &ChainBroken) -> Failure {
 fn unknown_kind(writer: &str, kind: &str) -> Failure {
     Failure::definite(
         "RECORD_KIND",
-        format!("the log holds a record of kind {kind}, which writer {writer} of this release cannot deliver"),
+        format!(
+            "the log holds a record of kind {kind}, which this release cannot deliver to writer {writer}: use the one that wrote it, or a newer one"
+        ),
     )
 }
 

@@ -54,7 +54,7 @@ pub enum WasmError {
     )]
     World { path: PathBuf, reason: String },
 
-    #[error("writer `{writer}` cannot be started: {reason}")]
+    #[error("writer `{writer}` cannot be started: {reason}: go back to the component's former version")]
     Start { writer: String, reason: String },
     #[error(
         "writer `{writer}` cannot be started yet: all {max} instances of this process are in use: stop other writers, or lower their partitions"
@@ -93,7 +93,9 @@ pub enum WasmError {
         "writer `{writer}` handed over more than {max} bytes in one {call}: raise `output`, or lower the batch size; nothing of this batch was applied"
     )]
     Output { writer: String, call: &'static str, max: usize },
-    #[error("writer `{writer}` refused the whole batch: {reason}")]
+    #[error(
+        "writer `{writer}` refused the whole batch: {reason}: nothing of it was applied; correct the mapping or the component"
+    )]
     Refused { writer: String, reason: String },
     #[error("this instance of writer `{writer}` was given up after an error or an abandoned call: start a new one")]
     GivenUp { writer: String },
