@@ -52,10 +52,10 @@ impl Sampling {
             .arg(self.dir.path().join("samples"));
         let output = command.stderr(Stdio::null()).output()?;
         let text = String::from_utf8_lossy(&output.stdout);
+        // The line above the frames is empty: none of its fields are asked for.
+        let frames = text.split("\n\n").map(|sample| sample.lines().map(str::trim).filter(|frame| !frame.is_empty()));
         let samples: Vec<Vec<&str>> =
-            text.split("\n\n").map(|sample| sample.lines().map(str::trim).collect()).collect();
-        let samples: Vec<Vec<&str>> =
-            samples.into_iter().filter(|frames| frames.iter().any(|frame| !frame.is_empty())).collect();
+            frames.map(Iterator::collect).filter(|frames: &Vec<_>| !frames.is_empty()).collect();
         ensure!(!samples.is_empty(), "perf has seen nothing");
         let share = |count: usize| count as f64 / samples.len() as f64;
         let mut table = format!("{} samples\n", samples.len());
