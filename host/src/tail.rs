@@ -1,6 +1,6 @@
 //! `mysync log tail`: the log, one record a line.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -37,6 +37,13 @@ struct Partition<L> {
     ended: bool,
 }
 
+/// Shapes that records have had.
+#[derive(Default)]
+struct Shapes {
+    known: BTreeMap<Fingerprint, Arc<TableShape>>,
+    printed: BTreeSet<Fingerprint>,
+}
+
 pub async fn run(options: &TailOptions) -> Result<ExitCode, Fault> {
     let log = config::load_log(&options.config.config)?;
     let logs = adapters::readers(&log, CONSUMER)?;
@@ -51,7 +58,7 @@ pub async fn print<L: LogReader>(logs: Vec<L>, from: u64, follow: bool, out: &mu
     let mut partitions: Vec<Partition<L>> = parts
         .map(|(number, log)| Partition { number, log, after: from, lines: VecDeque::new(), ended: false })
         .collect();
-    let mut shapes = BTreeMap::new();
+    let mut shapes = Shapes::default();
     loop {
         for partition in &mut partitions {
             partition.fill(&mut shapes).await?;
@@ -81,7 +88,7 @@ pub async fn print<L: LogReader>(logs: Vec<L>, from: u64, follow: bool, out: &mu
 }
 
 impl<L: LogReader> Partition<L> {
-    async fn fill(&mut self, shapes: &mut BTreeMap<Fingerprint, Arc<TableShape>>) -> Result<(), Failure> {
+    async fn fill(&mut self, shapes: &mut Shapes) -> Result<(), Failure> {
         if self.ended || !self.lines.is_empty() {
             return Ok(());
         }
@@ -96,15 +103,19 @@ impl<L: LogReader> Partition<L> {
             used.dedup();
             for fingerprint in used {
                 // Table events have no shape.
-                if fingerprint.0 != [0; 16] && !shapes.contains_key(&fingerprint) {
-                    shapes.insert(fingerprint, self.log.shape(fingerprint).await?);
+                if fingerprint.0 != [0; 16] && !shapes.known.contains_key(&fingerprint) {
+                    shapes.known.insert(fingerprint, self.log.shape(fingerprint).await?);
                 }
             }
             let (number, after) = (self.number, self.after);
             let lines = &mut self.lines;
             records::each(&block, |record| {
                 if record.seq > after {
-                    let shape = shapes.get(&Fingerprint(record.header.shape)).map(Arc::as_ref);
+                    let fingerprint = Fingerprint(record.header.shape);
+                    let shape = shapes.known.get(&fingerprint).map(Arc::as_ref);
+                    if let Some(shape) = shape.filter(|_| shapes.printed.insert(fingerprint)) {
+                        lines.push_back((record.seq, shape_line(number, &record, shape)));
+                    }
                     lines.push_back((record.seq, line(number, &record, shape)));
                 }
             })
@@ -122,18 +133,16 @@ fn damaged(error: EnvelopeError) -> Failure {
 /// `SEQ PARTITION TIME TRANSACTION/ROW TABLE OPERATION IMAGES`, with ` .` at the end of a transaction.
 fn line(partition: usize, record: &Record<'_>, shape: Option<&TableShape>) -> String {
     let header = &record.header;
-    let transaction = header.transaction.to_id();
-    let mut text = format!("{} {partition} {} {transaction}", record.seq, time(header.committed_us));
+    let mut text = head(partition, record);
     let written = match &record.body {
-        Body::Event(event) => write!(
-            text,
-            "/{} {}.{} {} {:?}",
-            header.first_row, event.database, event.table, event.what, event.statement
-        ),
-        Body::Other(kind) => write!(text, "/{} {kind:?}", header.first_row),
+        Body::Event(event) => {
+            let table = plain(&format!("{}.{}", event.database, event.table));
+            write!(text, "{table} {} {:?}", event.what, event.statement)
+        }
+        Body::Other(kind) => write!(text, "{kind:?}"),
         Body::Row(row) => {
-            let table = shape.map_or_else(|| "?".to_owned(), TableShape::full_name);
-            let _ = write!(text, "/{} {table} {}", row.number, word(row.operation));
+            let table = shape.map_or_else(|| "?".to_owned(), |shape| plain(&shape.full_name()));
+            let _ = write!(text, "{table} {}", word(row.operation));
             for (image, sign) in [(row.before, "-"), (row.after, "+")] {
                 if let Some((bytes, shape)) = image.zip(shape) {
                     let _ = write!(text, " {sign}");
@@ -152,6 +161,29 @@ fn line(partition: usize, record: &Record<'_>, shape: Option<&TableShape>) -> St
     text
 }
 
+/// The same as a line about the shape that the record is the first to have: `TABLE shape (COLUMN KIND ATTRIBUTES, …) key (COLUMN, …)`.
+fn shape_line(partition: usize, record: &Record<'_>, shape: &TableShape) -> String {
+    let name = |at: &u16| shape.columns.get(usize::from(*at)).map_or("?", |column| column.name.as_str());
+    let columns = shape.columns.iter().map(|column| {
+        let attributes = column.attributes.iter().map(|(key, value)| format!(" {key}={value}")).collect::<String>();
+        format!("{} {}{attributes}{}", column.name, column.kind, if column.nullable { " NULL" } else { "" })
+    });
+    let (columns, key) = (columns.collect::<Vec<_>>(), shape.primary_key.iter().map(name).collect::<Vec<_>>());
+    let text = format!("{} shape ({}) key ({})", shape.full_name(), columns.join(", "), key.join(", "));
+    format!("{}{}\n", head(partition, record), plain(&text))
+}
+
+/// `SEQ PARTITION TIME TRANSACTION/ROW `. A GTID is followed by its place in the binlog: `GTID@FILE:OFFSET`.
+fn head(partition: usize, record: &Record<'_>) -> String {
+    let (transaction, time) = (record.header.transaction, time(record.header.committed_us));
+    let place = match transaction.gtid {
+        Some(_) => format!("@{}:{}", transaction.file, transaction.offset),
+        None => String::new(),
+    };
+    let row = record.place().row;
+    format!("{} {partition} {time} {transaction}{place}/{row} ", record.seq)
+}
+
 fn word(operation: Operation) -> &'static str {
     match operation {
         Operation::Insert => "insert",
@@ -163,7 +195,16 @@ fn word(operation: Operation) -> &'static str {
     }
 }
 
-/// `{id: 1, name: "Ada"}`. Control characters are escaped: rows must not command a terminal.
+/// Without control characters: what stands in a table must not command a terminal.
+fn plain(text: &str) -> String {
+    let shown = |character: char| match character.is_control() {
+        true => character.escape_debug().to_string(),
+        false => character.to_string(),
+    };
+    text.chars().map(shown).collect()
+}
+
+/// `{id: 1, name: "Ada"}`, without control characters.
 fn show_image(text: &mut String, bytes: &[u8], shape: &TableShape) {
     let image = match Image::new(bytes, shape.columns.len()) {
         Ok(image) => image,
@@ -175,7 +216,7 @@ fn show_image(text: &mut String, bytes: &[u8], shape: &TableShape) {
         if let Ok(Value::Absent) = value {
             continue;
         }
-        let _ = write!(text, "{}{}: ", if first { "" } else { ", " }, column.name.escape_debug());
+        let _ = write!(text, "{}{}: ", if first { "" } else { ", " }, plain(&column.name));
         first = false;
         let _ = match value {
             Ok(Value::Null | Value::Absent) => text.write_str("NULL"),

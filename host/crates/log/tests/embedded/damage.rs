@@ -97,6 +97,15 @@ async fn a_block_whose_bytes_changed_is_named() {
     let failure = go_through(dir.path()).await.unwrap_err();
     assert_eq!((failure.code, failure.kind), ("LOG_BLOCK_DAMAGED", Kind::Definite));
     assert!(failure.message.contains(&stored[21].seq.to_string()), "{}", failure.message);
+
+    // Who passes it over has had everything before it, however many blocks are read at a time.
+    let log = open(dir.path());
+    let (mut reader, mut block) = (log.reader("w", 0).unwrap(), BlockReader::default());
+    let mut before = Vec::<Record>::new();
+    while reader.read(before.last().map_or(0, |record| record.seq), &mut block).await.is_ok_and(|more| more) {
+        before.extend(records(&block, before.last().map_or(0, |record| record.seq)));
+    }
+    assert_eq!(before, stored[..20]);
 }
 
 #[tokio::test]
