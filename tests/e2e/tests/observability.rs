@@ -315,10 +315,13 @@ async fn figures_move_by_exactly_what_was_written() -> Result<()> {
     Ok(())
 }
 
-/// One start of the program: warnings, a writer that tries again, one that stops, and the end. Answers all lines.
+/// One start of the program: warnings, capture and a writer that try again, one that stops, and the end. Answers all lines.
 async fn eventful_run(world: &World, options: &Options, id: u32) -> Result<Vec<String>> {
-    let proxy = through(world, options)?;
+    let mysql = Proxy::start(world.mysql.port)?;
+    let proxy = through(world, &Options { mysql_port: Some(mysql.port), ..options.clone() })?;
     let mysync = world.mysync().await?;
+    mysql.cut();
+    told::wait_errors(|| told::capture(&mysync), 1).await?;
     let key = format!("user:{id}");
     world.redis.ask::<()>(&["SET", &key, "theirs"])?;
     proxy.refuse();
@@ -378,10 +381,14 @@ async fn log_lines_are_for_machines_or_for_people_one_event_each() -> Result<()>
         ensure!(time.is_some_and(|time| time.starts_with("20") && time.ends_with('Z')), "{line}");
         ensure!(level.is_some_and(|level| ["INFO", "WARN", "ERROR"].contains(&level)), "{line}");
         ensure!(!["INFO", "OK", "WARN", "ERROR", "FAIL"].contains(&message) && line.is_ascii(), "{line}");
-        ensure!(!line.contains('\u{1b}') && !line.contains("Some("), "{line}");
+        ensure!(!line.contains('\u{1b}') && !line.contains("Some(") && !line.contains("http"), "{line}");
     }
     let has = |words: &[&str]| lines.iter().any(|line| words.iter().all(|word| line.contains(word)));
     ensure!(has(&["WARN", "sync_binlog is", "code=\"SOURCE_SYNC_BINLOG\""]), "{lines:#?}");
+    ensure!(
+        has(&["WARN", "tries again: MySQL closed the connection", "code=\"SOURCE_CONNECTION_LOST\""]),
+        "{lines:#?}"
+    );
     ensure!(has(&["ERROR", "Redis refused HSET on key 'user:2'", "code=\"REDIS_COMMAND_REFUSED\""]), "{lines:#?}");
     Ok(())
 }

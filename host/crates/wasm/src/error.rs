@@ -94,7 +94,7 @@ pub enum WasmError {
     )]
     Output { writer: String, call: &'static str, max: usize },
     #[error(
-        "writer `{writer}` refused the whole batch: {reason}: nothing of it was applied; correct the mapping or the component"
+        "writer `{writer}` refused the whole batch; nothing of it was applied: correct the mapping or the component. Its reason: {reason}"
     )]
     Refused { writer: String, reason: String },
     #[error("this instance of writer `{writer}` was given up after an error or an abandoned call: start a new one")]

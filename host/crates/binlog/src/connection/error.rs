@@ -197,3 +197,18 @@ impl From<SourceError> for Failure {
         Failure { kind: error.kind(), code: error.code(), message: error.to_string() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_without_a_goodbye_is_said_in_our_words() {
+        let eof = "peer closed connection without sending TLS close_notify: https://docs.rs/rustls/";
+        let error = SourceError::from(io::Error::new(io::ErrorKind::UnexpectedEof, eof));
+        assert_eq!(
+            (error.code(), error.to_string().as_str()),
+            ("SOURCE_CONNECTION_LOST", "MySQL closed the connection")
+        );
+    }
+}
