@@ -80,7 +80,7 @@ pub enum WriterCommand {
     Rewind(RewindOptions),
     /// Takes this log in place of the one the store was last written from: after the log's directory was lost or replaced
     Rebase(RebaseOptions),
-    /// Starts it again in the running process, with its component as it is now: after what stopped it was mended
+    /// Starts it again in the running process, with both of its files as they are now: after what stopped it was mended
     Resume(ResumeOptions),
 }
 

@@ -63,7 +63,8 @@ pub enum WasmError {
     #[error("the mapping of writer `{writer}` is refused: {}: correct it and save the file", listed(problems))]
     Mapping { writer: String, problems: Vec<Problem> },
     #[error(
-        "the mapping of writer `{writer}` does not fit table {table}: {}: correct the mapping or the table",
+        "the mapping of writer `{writer}` does not fit table {table}: {}: correct the mapping, then 'mysync writer resume {writer}' goes on. \
+         Rows from before a table was altered need the mapping as it was then",
         listed(problems)
     )]
     Table { writer: String, table: String, problems: Vec<Problem> },

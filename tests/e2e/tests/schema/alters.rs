@@ -170,25 +170,22 @@ const UNDER_LOAD: [&str; 8] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_altered_under_load() -> Result<()> {
-    let mut random = Random::from_env();
-    let seed = random.number();
     let options = Options { writers: WRITERS.to_vec(), ..Options::default() };
-    on_each("a_table_altered_under_load", options, async |world| {
-        let mysync = world.mysync().await?;
-        let load = Load::start(&world.mysql, &mut Random::new(seed), &[]);
-        let witness = Witness::start(&world.redis, true);
-        for alter in UNDER_LOAD {
-            told::wait_rows(|| told::writer(&mysync, "users-cache"), 20).await?;
-            world.mysql.exec(&format!("ALTER TABLE shop.users {alter}")).await?;
-        }
+    let test = "a_table_altered_under_load";
+    let Some(world) = World::start(test, options).await? else { return Ok(()) };
+    let mysync = world.mysync().await?;
+    let load = Load::start(&world.mysql, &mut Random::from_env(), &[]);
+    let witness = Witness::start(&world.redis, true);
+    for alter in UNDER_LOAD {
         told::wait_rows(|| told::writer(&mysync, "users-cache"), 20).await?;
-        let committed = load.stop().await?;
-        let entries = world.wait_equal().await?;
-        let steps = witness.stop()?;
-        println!("{committed} transactions, {steps} steps seen, {entries} entries");
-        ensure!(steps > 0 && mysync.get("/healthz")?.0 == 200);
-        ensure!(mysync.terminate().await?.success());
-        Ok(())
-    })
-    .await
+        world.mysql.exec(&format!("ALTER TABLE shop.users {alter}")).await?;
+    }
+    told::wait_rows(|| told::writer(&mysync, "users-cache"), 20).await?;
+    let committed = load.stop().await?;
+    let entries = world.wait_equal().await?;
+    let steps = witness.stop()?;
+    println!("{committed} transactions, {steps} steps seen, {entries} entries");
+    ensure!(steps > 0 && mysync.get("/healthz")?.0 == 200);
+    ensure!(mysync.terminate().await?.success());
+    Ok(())
 }

@@ -6,7 +6,6 @@ use mysync_e2e_tests::{Options, World, shop, told};
 use mysync_test_support::{Mysync, until};
 
 use crate::goods::{hash, wait_entries};
-use crate::on_each;
 
 const MAIL: &str = "ALTER TABLE shop.users RENAME COLUMN email TO mail";
 const EMAIL: &str = "ALTER TABLE shop.users RENAME COLUMN mail TO email";
@@ -103,36 +102,35 @@ async fn wait_healthy(mysync: &Mysync) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mapped_column_renamed_or_dropped_is_a_stop_before_its_row() -> Result<()> {
-    on_each("a_mapped_column_renamed_or_dropped_is_a_stop_before_its_row", options(), async |world| {
-        let mysync = world.mysync().await?;
-        user(&world, 1).await?;
-        wait_entries(&world, &users(&[1])).await?;
-        world.mysql.exec(MAIL).await?;
-        user(&world, 2).await?;
-        stopped(&mysync, NO_EMAIL).await?;
-        captured(&world, 1).await?;
-        wait_entries(&world, &users(&[1])).await?;
-        mysync.kill();
-        let mysync = world.mysync().await?;
-        stopped(&mysync, NO_EMAIL).await?;
-        resume(&world, &mysync, &mended()).await?;
-        wait_entries(&world, &users(&[1, 2])).await?;
-        wait_healthy(&mysync).await?;
+    let test = "a_mapped_column_renamed_or_dropped_is_a_stop_before_its_row";
+    let Some(world) = World::start(test, options()).await? else { return Ok(()) };
+    let mysync = world.mysync().await?;
+    user(&world, 1).await?;
+    wait_entries(&world, &users(&[1])).await?;
+    world.mysql.exec(MAIL).await?;
+    user(&world, 2).await?;
+    stopped(&mysync, NO_EMAIL).await?;
+    captured(&world, 1).await?;
+    wait_entries(&world, &users(&[1])).await?;
+    mysync.kill();
+    let mysync = world.mysync().await?;
+    stopped(&mysync, NO_EMAIL).await?;
+    resume(&world, &mysync, &mended()).await?;
+    wait_entries(&world, &users(&[1, 2])).await?;
+    wait_healthy(&mysync).await?;
 
-        world.mysql.exec("ALTER TABLE shop.users DROP COLUMN mail").await?;
-        world.mysql.exec("INSERT INTO shop.users (id, name, city) VALUES (3, 'Cleo', 'Rome')").await?;
-        stopped(&mysync, "shop.users has no column `mail`").await?;
-        ensure!(mysync.terminate().await?.success());
-        world.write_writer("users-cache", &WRITER.replace(", \"email\"", ""))?;
-        let mysync = world.mysync().await?;
-        let mut expected = users(&[1, 2]);
-        expected.insert("user:3".to_owned(), hash(&[("id", "3"), ("name", "Cleo")]));
-        wait_entries(&world, &expected).await?;
-        wait_healthy(&mysync).await?;
-        ensure!(mysync.terminate().await?.success());
-        Ok(())
-    })
-    .await
+    world.mysql.exec("ALTER TABLE shop.users DROP COLUMN mail").await?;
+    world.mysql.exec("INSERT INTO shop.users (id, name, city) VALUES (3, 'Cleo', 'Rome')").await?;
+    stopped(&mysync, "shop.users has no column `mail`").await?;
+    ensure!(mysync.terminate().await?.success());
+    world.write_writer("users-cache", &WRITER.replace(", \"email\"", ""))?;
+    let mysync = world.mysync().await?;
+    let mut expected = users(&[1, 2]);
+    expected.insert("user:3".to_owned(), hash(&[("id", "3"), ("name", "Cleo")]));
+    wait_entries(&world, &expected).await?;
+    wait_healthy(&mysync).await?;
+    ensure!(mysync.terminate().await?.success());
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,8 +7,6 @@ use mysync_e2e_tests::compare::actual;
 use mysync_e2e_tests::{Options, World, told};
 use mysync_test_support::{Mysync, until};
 
-use crate::on_each;
-
 /// Takes whatever it can get.
 const CURIOUS: &str = r#"
 component = "redis-writer.wasm"
@@ -113,41 +111,40 @@ fn said(mysync: &Mysync) -> Result<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_excluded_value_appears_nowhere() -> Result<()> {
-    on_each("an_excluded_value_appears_nowhere", options(), async |world| {
-        let mysync = world.mysync().await?;
-        let statements = statements();
-        let (running, backlog) = statements.split_at(7);
-        for statement in running {
-            world.mysql.exec(statement).await?;
-        }
-        until("they are there", async || Ok(ensure!(world.redis.ask::<bool>(&["EXISTS", "all:json:101"])?))).await?;
-        mysync.kill();
-        for statement in backlog {
-            world.mysql.exec(statement).await?;
-        }
-        let mysync = world.mysync().await?;
-        until("they are there", async || Ok(ensure!(world.redis.ask::<bool>(&["EXISTS", "all:json:9"])?))).await?;
+    let test = "an_excluded_value_appears_nowhere";
+    let Some(world) = World::start(test, options()).await? else { return Ok(()) };
+    let mysync = world.mysync().await?;
+    let statements = statements();
+    let (running, backlog) = statements.split_at(7);
+    for statement in running {
+        world.mysql.exec(statement).await?;
+    }
+    until("they are there", async || Ok(ensure!(world.redis.ask::<bool>(&["EXISTS", "all:json:101"])?))).await?;
+    mysync.kill();
+    for statement in backlog {
+        world.mysql.exec(statement).await?;
+    }
+    let mysync = world.mysync().await?;
+    until("they are there", async || Ok(ensure!(world.redis.ask::<bool>(&["EXISTS", "all:json:9"])?))).await?;
 
-        let entries = actual(&mut world.redis.conn()?)?;
-        let keys: Vec<&str> = entries.keys().map(String::as_str).collect();
-        let mut expected = ["all:9", "all:101", "all:102"].to_vec();
-        expected.extend(["all:json:9", "all:json:101", "all:json:102"]);
-        expected.sort_unstable();
-        ensure!(keys == expected, "{keys:?}");
-        looked_at("Redis", format!("{entries:?}{:?}", world.fence("curious", 0)?).as_bytes(), true)?;
-        looked_at("what the running program says", said(&mysync)?.as_bytes(), false)?;
-        // While it runs much of it is in the WAL.
-        looked_at("the folder of the log", &files(&world.data())?, true)?;
-        let tail = world.command_well(&["log", "tail"])?;
-        looked_at("log tail", tail.as_bytes(), true)?;
-        for sign in ["id: 101", "name: \"open-open\"", "rename"] {
-            ensure!(tail.contains(sign), "{sign}: {tail}");
-        }
-        looked_at("check", world.command_well(&["check"])?.as_bytes(), false)?;
-        ensure!(mysync.terminate().await?.success());
-        looked_at("everything that was ever said or kept", &files(world.dir())?, true)
-    })
-    .await
+    let entries = actual(&mut world.redis.conn()?)?;
+    let keys: Vec<&str> = entries.keys().map(String::as_str).collect();
+    let mut expected = ["all:9", "all:101", "all:102"].to_vec();
+    expected.extend(["all:json:9", "all:json:101", "all:json:102"]);
+    expected.sort_unstable();
+    ensure!(keys == expected, "{keys:?}");
+    looked_at("Redis", format!("{entries:?}{:?}", world.fence("curious", 0)?).as_bytes(), true)?;
+    looked_at("what the running program says", said(&mysync)?.as_bytes(), false)?;
+    // While it runs much of it is in the WAL.
+    looked_at("the folder of the log", &files(&world.data())?, true)?;
+    let tail = world.command_well(&["log", "tail"])?;
+    looked_at("log tail", tail.as_bytes(), true)?;
+    for sign in ["id: 101", "name: \"open-open\"", "rename"] {
+        ensure!(tail.contains(sign), "{sign}: {tail}");
+    }
+    looked_at("check", world.command_well(&["check"])?.as_bytes(), false)?;
+    ensure!(mysync.terminate().await?.success());
+    looked_at("everything that was ever said or kept", &files(world.dir())?, true)
 }
 
 #[tokio::test(flavor = "multi_thread")]
