@@ -232,6 +232,31 @@ async fn entries_of_deleted_rows_stay_where_the_mapping_says_so() -> Result<()> 
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_meet_in_one_entry_share_it_and_the_later_change_wins() -> Result<()> {
+    let test = "rows_that_meet_in_one_entry_share_it_and_the_later_change_wins";
+    let maps = [
+        "as = \"hash\"\nkey = \"user:of:{city}\"\ncolumns = [\"name\"]",
+        "as = \"hash\"\nkey = \"user:of:{city}\"\ncolumns = [\"email\"]\nnull = \"-\"",
+        "as = \"set\"\nkey = \"users:mails\"\nmember = \"{email}\"",
+    ];
+    let Some((world, mysync)) = people(test, &maps).await? else { return Ok(()) };
+    world
+        .mysql
+        .exec("INSERT INTO shop.people VALUES (1, 'Ann', 'Oslo', 'us@x', 1), (2, 'Bob', 'Oslo', 'us@x', 2)")
+        .await?;
+    let oslo = |name, mail| ("user:of:Oslo", hash([("name", name), ("email", mail)]));
+    wait_for(&world, [oslo("Bob", "us@x"), ("users:mails", set(["us@x"]))]).await?;
+    world.mysql.exec("UPDATE shop.people SET email = NULL WHERE id = 1").await?;
+    wait_for(&world, [oslo("Ann", "-")]).await?;
+    world.mysql.exec("UPDATE shop.people SET score = 3 WHERE id = 2").await?;
+    wait_for(&world, [oslo("Bob", "us@x"), ("users:mails", set(["us@x"]))]).await?;
+    world.mysql.exec("DELETE FROM shop.people WHERE id = 1").await?;
+    wait_for(&world, [("users:mails", set(["us@x"]))]).await?;
+    ensure!(mysync.terminate().await?.success());
+    Ok(())
+}
+
 /// The server is asked for full images at the start; a session can still say otherwise.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_leaves_out_columns_is_a_stop_unless_they_are_not_needed() -> Result<()> {

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use mysync_e2e_tests::World;
 use mysync_test_support::until;
 
-use crate::people;
+use crate::{people, writer};
 
 const HOUR_MS: u64 = 3_600_000;
 const SHORT: Duration = Duration::from_millis(1500);
@@ -99,6 +99,16 @@ async fn an_entry_expires_counted_from_its_commit_however_late_it_comes() -> Res
     wait_for_expiry(&world, &["user:4"], soon).await?;
     until("it is gone", async || Ok(ensure!(expires(&world, "user:short:4")? == -2))).await?;
     ensure!(now_ms()? >= soon.0 + u64::try_from(SHORT.as_millis())?, "it went too early");
+    ensure!(mysync.terminate().await?.success());
+
+    // A mapping without it takes it from nothing but strings: the page says so.
+    let lasting = MAPS.map(|map| map.lines().filter(|line| !line.starts_with("ttl")).collect::<Vec<_>>().join("\n"));
+    world.write_writer("people-cache", &writer("shop.people", &lasting.each_ref().map(String::as_str)))?;
+    let mysync = world.mysync().await?;
+    ensure!(mysync.log().contains("mapping has changed since the store was last written"), "nobody was told");
+    world.mysql.exec("UPDATE shop.people SET name = 'Fay' WHERE id = 4").await?;
+    until("the document lasts", async || Ok(ensure!(expires(&world, "user:document:4")? == -1))).await?;
+    wait_for_expiry(&world, &["user:4"], soon).await?;
     ensure!(mysync.terminate().await?.success());
     Ok(())
 }
