@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use crate::entries::{Entry, hash, list, set, sorted_set, text, wait_for};
+use crate::entries::{Entry, NONE, hash, list, set, sorted_set, text, wait_for};
 use crate::{people, started, stopped, writer};
 
 /// A structure of each kind, several of them with other columns or names.
@@ -105,7 +105,7 @@ async fn one_table_fills_hashes_documents_texts_a_set_a_ranking_and_a_list() -> 
     let one = shared(set(["2"]), sorted_set([("Zoë#2", -1.0)]), list(["2"]));
     wait_for(&world, [zoe, one].concat()).await?;
     mysql.exec("DELETE FROM shop.people").await?;
-    wait_for(&world, Vec::<(String, Entry)>::new()).await?;
+    wait_for(&world, NONE).await?;
     ensure!(mysync.terminate().await?.success());
     Ok(())
 }
@@ -170,7 +170,7 @@ async fn null_comes_and_goes_in_every_structure() -> Result<()> {
     world.mysql.exec("UPDATE shop.people SET city = NULL, email = NULL, score = NULL").await?;
     wait_for(&world, nulls()).await?;
     world.mysql.exec("DELETE FROM shop.people").await?;
-    wait_for(&world, [("", text("")); 0]).await?;
+    wait_for(&world, NONE).await?;
     ensure!(mysync.terminate().await?.success());
     Ok(())
 }

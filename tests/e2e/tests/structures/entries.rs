@@ -19,6 +19,8 @@ pub enum Entry {
 
 pub type Entries = BTreeMap<String, Entry>;
 
+pub const NONE: [(&str, Entry); 0] = [];
+
 pub fn hash<const N: usize>(fields: [(&str, &str); N]) -> Entry {
     Entry::Hash(fields.map(|(name, value)| (name.to_owned(), value.to_owned())).into())
 }

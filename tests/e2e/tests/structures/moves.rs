@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use mysql_async::prelude::Queryable;
+use mysync_e2e_tests::World;
 use mysync_test_support::{Random, RedisServer};
 
-use crate::entries::{at_once, hash, set, text, wait_for};
+use crate::entries::{NONE, at_once, hash, list, set, sorted_set, text, wait_for};
 use crate::{people, started, writer};
 
 const PLACES: u64 = 4;
@@ -88,8 +89,7 @@ async fn a_row_that_moves_is_at_one_place_at_every_moment() -> Result<()> {
     Ok(())
 }
 
-async fn wait_for_row(world: &mysync_e2e_tests::World, id: u64, city: u64, score: u64) -> Result<()> {
-    use crate::entries::{list, sorted_set};
+async fn wait_for_row(world: &World, id: u64, city: u64, score: u64) -> Result<()> {
     wait_for(
         world,
         [
@@ -137,7 +137,7 @@ async fn names_that_mysql_holds_for_equal_still_move() -> Result<()> {
     mysql.exec("UPDATE shop.people SET price = -0e0, weight = -0e0").await?;
     wait_for(&world, row("Ann", "Øslo", "-0", "-0")).await?;
     mysql.exec("DELETE FROM shop.people WHERE id = 'ANN'").await?;
-    wait_for(&world, [("", text("")); 0]).await?;
+    wait_for(&world, NONE).await?;
     ensure!(mysync.terminate().await?.success());
     Ok(())
 }

@@ -54,7 +54,7 @@ impl Map {
             1 => Kept::Json(fields(random)),
             2 => Kept::Text(random.pick(&["{name}", "{age} of {name}", "{{{weight}}}", "{score}"]).to_string()),
             3 => Kept::Set(member),
-            4 => Kept::SortedSet(member, *random.pick(&SCORES)),
+            4 => Kept::SortedSet(member, random.pick::<&str>(&SCORES)),
             _ => Kept::List(member),
         };
         Self { key, kept, null }

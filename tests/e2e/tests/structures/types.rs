@@ -158,7 +158,7 @@ fn printable(bytes: Option<&Vec<u8>>) -> String {
 async fn every_type_is_in_redis_as_select_shows_it() -> Result<()> {
     let test = "every_type_is_in_redis_as_select_shows_it";
     let Some(home) = homes()?.into_iter().next() else { return Ok(skip(test, "there is no MySQL")) };
-    let vectors = Some(VECTOR).filter(|_| home.name() >= "mysql-9".to_owned());
+    let vectors = Some(VECTOR).filter(|_| home.name().as_str() >= "mysql-9");
     let types: Vec<Type> = TYPES.into_iter().chain(vectors).collect();
     let columns: Vec<String> =
         types.iter().enumerate().map(|(at, (declared, ..))| format!("c{at} {declared}")).collect();
