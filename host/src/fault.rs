@@ -59,3 +59,19 @@ impl From<Vec<ConfigError>> for Fault {
         Self::unusable(code, mistakes.iter().enumerate().map(line).collect::<Vec<_>>().join("\n"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::Mistake;
+
+    #[test]
+    fn each_mistake_has_a_line_and_a_code_of_its_own() {
+        let mistake = |mistake, text| ConfigError::of_file(mistake, Path::new("a.toml"), text);
+        let fault = Fault::from(vec![mistake(Mistake::Syntax, "is no TOML"), mistake(Mistake::Value, "is too large")]);
+        let said = "mysync: [CONFIG_SYNTAX] a.toml: is no TOML\nmysync: [CONFIG_VALUE] a.toml: is too large";
+        assert_eq!((fault.to_string().as_str(), fault.exit), (said, EXIT_UNUSABLE));
+    }
+}

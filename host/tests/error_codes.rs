@@ -1,4 +1,5 @@
 //! Every code that a stop, a retry or a refusal can have is in `docs/errors.md`, which names no other.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

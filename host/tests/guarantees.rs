@@ -1,4 +1,5 @@
 //! ARCHITECTURE.md names a test behind each guarantee: it exists.
+#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 

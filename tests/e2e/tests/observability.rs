@@ -189,7 +189,7 @@ async fn health_is_green_while_something_is_tried_again_and_red_once_it_has_stop
     let json: Value = serde_json::from_slice(&json.stdout)?;
     ensure!(json["healthy"] == false && json["reasons"][0]["code"] == "REDIS_COMMAND_REFUSED", "{json}");
     world.redis.ask::<()>(&["DEL", "user:3"])?;
-    ensure!(mysync.post("/api/writers/users-cache/resume")?.0 == 204);
+    world.command_well(&["writer", "resume", "users-cache"])?;
     wait_healthy(&mysync, true).await?;
 
     // Capture stops.
@@ -199,6 +199,7 @@ async fn health_is_green_while_something_is_tried_again_and_red_once_it_has_stop
     ensure!(status_is(&world, 1)?.contains("\ncapture: [SOURCE_STATEMENT] "));
     ensure!(mysync.terminate().await?.success());
     status_is(&world, 2)?;
+    ensure!(world.command(&["writer", "resume", "users-cache"])?.status.code() == Some(2));
     Ok(())
 }
 
@@ -542,8 +543,13 @@ async fn nobody_but_this_machine_is_told_or_commands_anything_unless_it_is_allow
     }
     ensure!(request(&address, "GET /api/writers/users-cache/resume HTTP/1.0\r\n\r\n")? == 405);
     ensure!(request(&address, "POST /healthz HTTP/1.0\r\nContent-Length: 0\r\n\r\n")? == 405);
-    let unknown = mysync.post("/api/writers/nobody/resume")?;
-    ensure!(unknown.0 == 409 && unknown.1.contains("WRITER_UNKNOWN"), "{unknown:?}");
+    let unknown = world.command(&["writer", "resume", "nobody"])?;
+    let told = said(&unknown.stderr);
+    ensure!(unknown.status.code() == Some(1) && told.contains("[WRITER_NOT_RESUMED]"), "{told}");
+    ensure!(
+        told.contains("[WRITER_UNKNOWN]") && told.contains("there is bulk-cache, orders-cache, users-cache"),
+        "{told}"
+    );
     for host in [&*address, "localhost:7070", "[::1]:7070"] {
         ensure!(resume(&format!("Host: {host}"))? == 204, "{host}");
     }

@@ -83,7 +83,7 @@ impl Timeline {
         if self.spans.len() > SPANS_MAX {
             self.thin(span.youngest_us);
             let over = self.spans.len().saturating_sub(SPANS_MAX);
-            self.from = self.spans.drain(..over).last().map_or(self.from, |span| span.last_seq);
+            self.from = self.spans.drain(..over).next_back().map_or(self.from, |span| span.last_seq);
         }
     }
 
