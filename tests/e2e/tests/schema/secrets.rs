@@ -43,6 +43,9 @@ fn options() -> Options {
         writers: vec![("curious", CURIOUS)],
         keys: vec!["all:*"],
         source: EXCLUDED,
+        // Whoever looks for a fault sees them no more than others.
+        more: "[telemetry]\nlevel = \"info,mysync=trace,mysync_binlog=trace,mysync_connectors=trace,mysync_log=trace,\
+               mysync_pipeline=trace,mysync_wasm=trace\"",
         ..Options::default()
     }
 }
