@@ -102,9 +102,10 @@ async fn stream<S: Source, L: LogWriter>(
             block.stored();
             *checkpoint = Some(covered);
         }
-        backoff.reset();
         status.set_state(State::Running);
         covered = source.fill(block).await?;
+        // Not before: a server that ends every stream right after it began is not to be asked without a pause.
+        backoff.reset();
     }
 }
 
