@@ -362,6 +362,8 @@ async fn log_lines_are_for_machines_or_for_people_one_event_each() -> Result<()>
         // Whatever needs somebody has a code to look it up by.
         ensure!(level == "INFO" || text("code").is_ok(), "{line}");
     }
+    let compiled = lines.iter().filter(|line| line["message"] == "component compiled").count();
+    ensure!(compiled == 1, "three writers of one component have compiled it {compiled} times");
     let find = |level: &str, code: &str| {
         lines.iter().find(|line| line["level"] == level && line["code"] == code).with_context(|| format!("no {code}"))
     };

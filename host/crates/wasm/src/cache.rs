@@ -7,6 +7,7 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest, Sha256};
 
@@ -20,6 +21,7 @@ const CODE_LEN: usize = 32;
 pub(crate) struct Cache {
     dir: PathBuf,
     key: [u8; KEY_LEN],
+    turn: Mutex<()>,
 }
 
 impl Cache {
@@ -40,7 +42,12 @@ impl Cache {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it belongs to another user"));
         }
         file.read_exact(&mut key)?;
-        Ok(Self { dir: dir.to_owned(), key })
+        Ok(Self { dir: dir.to_owned(), key, turn: Mutex::default() })
+    }
+
+    /// Held from a look to what is stored if nothing was found: writers that share a component start together, and one of them compiles it.
+    pub fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was stored as `name`, unless it is missing or not exactly that.

@@ -42,6 +42,7 @@ impl Component {
         let component = match engine.cache() {
             Some(cache) => {
                 let name = cache_name(engine, &sha256);
+                let _turn = cache.turn();
                 match cache.load(&name).and_then(|code| run_cached(engine, &code)) {
                     Some(component) => component,
                     None => {
