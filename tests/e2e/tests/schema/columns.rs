@@ -43,37 +43,39 @@ async fn plain(world: &World) -> Result<Entries> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_without_a_primary_key_is_known_by_what_names_its_entries() -> Result<()> {
     let options = Options { writers: vec![("plain", KEYLESS)], keys: vec!["plain:*"], ..Options::default() };
-    on_each("a_table_without_a_primary_key_is_known_by_what_names_its_entries", options, async |world| {
-        world.mysql.exec(PLAIN).await?;
-        let mysync = world.mysync().await?;
-        for statement in [
-            "INSERT INTO shop.plain VALUES ('a', 1), ('b', 1), ('c', 2), ('d', -1)",
-            "UPDATE shop.plain SET n = 2 WHERE code = 'a'",
-            "UPDATE shop.plain SET code = CONCAT(code, code)",
-            "BEGIN; UPDATE shop.plain SET code = 'x' WHERE code = 'aa'; UPDATE shop.plain SET code = 'aa' WHERE code = 'bb'; \
-             UPDATE shop.plain SET code = 'bb' WHERE code = 'x'; COMMIT",
-            "ALTER TABLE shop.plain MODIFY COLUMN n BIGINT FIRST; UPDATE shop.plain SET n = 3 WHERE n = 2",
-            "DELETE FROM shop.plain WHERE code = 'cc'",
-        ] {
-            world.mysql.exec(statement).await?;
-            wait_entries(&world, &plain(&world).await?).await?;
-        }
-        let said = mysync.log();
-        ensure!(said.contains("the table has no primary key") && said.contains("shop.plain"), "nobody was told: {said}");
+    let test = "a_table_without_a_primary_key_is_known_by_what_names_its_entries";
+    let Some(world) = World::start(test, options).await? else { return Ok(()) };
+    world.mysql.exec(PLAIN).await?;
+    let mysync = world.mysync().await?;
+    for statement in [
+        "INSERT INTO shop.plain VALUES ('a', 1), ('b', 1), ('c', 2), ('d', -1)",
+        "UPDATE shop.plain SET n = 2 WHERE code = 'a'",
+        "UPDATE shop.plain SET code = CONCAT(code, code)",
+        "BEGIN; UPDATE shop.plain SET code = 'x' WHERE code = 'aa'; UPDATE shop.plain SET code = 'aa' WHERE code = 'bb'; \
+         UPDATE shop.plain SET code = 'bb' WHERE code = 'x'; COMMIT",
+        "ALTER TABLE shop.plain MODIFY COLUMN n BIGINT FIRST; UPDATE shop.plain SET n = 3 WHERE n = 2",
+        "DELETE FROM shop.plain WHERE code = 'cc'",
+    ] {
+        world.mysql.exec(statement).await?;
+        wait_entries(&world, &plain(&world).await?).await?;
+    }
+    let said = mysync.log();
+    ensure!(said.contains("the table has no primary key") && said.contains("shop.plain"), "nobody was told: {said}");
 
-        // Two rows of one name are one entry: the later one is seen, and either one's end is the entry's.
-        world.mysql.exec("ALTER TABLE shop.plain DROP KEY code; INSERT INTO shop.plain VALUES (9, 'twin'), (8, 'twin')").await?;
-        let mut expected = plain(&world).await?;
-        expected.insert("plain:twin".to_owned(), hash(&[("code", "twin"), ("n", "8")]));
-        wait_entries(&world, &expected).await?;
-        world.mysql.exec("DELETE FROM shop.plain WHERE n = 9").await?;
-        expected.retain(|key, _| !["plain:twin", "plain:with:9"].contains(&key.as_str()));
-        wait_entries(&world, &expected).await?;
-        ensure!(mysync.get("/healthz")?.0 == 200);
-        ensure!(mysync.terminate().await?.success());
-        Ok(())
-    })
-    .await
+    // Two rows of one name are one entry: the later one is seen, and either one's end is the entry's.
+    world
+        .mysql
+        .exec("ALTER TABLE shop.plain DROP KEY code; INSERT INTO shop.plain VALUES (9, 'twin'), (8, 'twin')")
+        .await?;
+    let mut expected = plain(&world).await?;
+    expected.insert("plain:twin".to_owned(), hash(&[("code", "twin"), ("n", "8")]));
+    wait_entries(&world, &expected).await?;
+    world.mysql.exec("DELETE FROM shop.plain WHERE n = 9").await?;
+    expected.retain(|key, _| !["plain:twin", "plain:with:9"].contains(&key.as_str()));
+    wait_entries(&world, &expected).await?;
+    ensure!(mysync.get("/healthz")?.0 == 200);
+    ensure!(mysync.terminate().await?.success());
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,6 @@ use mysync_e2e_tests::{Options, World, told};
 use mysync_test_support::{Random, until};
 
 use crate::goods::{hash, wait_entries};
-use crate::on_each;
 
 /// Whatever such a table holds.
 const KEEPING: &str = r#"
@@ -46,46 +45,48 @@ fn entries(entries: &[(&str, &[(&str, &str)])]) -> Entries {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_created_later_is_captured_and_mapped_without_a_restart() -> Result<()> {
     let options = Options { writers: vec![("keeping", KEEPING)], keys: vec!["log:*"], ..Options::default() };
-    on_each("a_table_created_later_is_captured_and_mapped_without_a_restart", options, async |world| {
-        let mysync = world.mysync().await?;
-        for statements in [
-            TABLE,
-            "CREATE TABLE shop.log_b LIKE shop.log_a; INSERT INTO shop.log_b VALUES (2, 'two')",
-            "CREATE TABLE shop.log_c (PRIMARY KEY (id)) AS SELECT 'three' AS text, 3 AS id",
-            "USE shop; CREATE TEMPORARY TABLE log_d SELECT 4 AS id; DROP TABLE log_d; CREATE TABLE logs SELECT 5 AS id",
-            "CREATE DATABASE shop2; CREATE TABLE shop2.log_a AS SELECT 6 AS id",
-            "INSERT INTO shop.log_a VALUES (9, 'last')",
-        ] {
-            world.mysql.exec(statements).await?;
-        }
-        let mut expected = entries(&[
-            ("log:1", &[("id", "1"), ("text", "one")]),
-            ("log:2", &[("id", "2"), ("text", "two")]),
-            ("log:3", &[("id", "3"), ("text", "three")]),
-            ("log:9", &[("id", "9"), ("text", "last")]),
-        ]);
-        wait_entries(&world, &expected).await?;
+    let test = "a_table_created_later_is_captured_and_mapped_without_a_restart";
+    let Some(world) = World::start(test, options).await? else { return Ok(()) };
+    let mysync = world.mysync().await?;
+    for statements in [
+        TABLE,
+        "CREATE TABLE shop.log_b LIKE shop.log_a; INSERT INTO shop.log_b VALUES (2, 'two')",
+        "CREATE TABLE shop.log_c (PRIMARY KEY (id)) AS SELECT 'three' AS text, 3 AS id",
+        "USE shop; CREATE TEMPORARY TABLE log_d SELECT 4 AS id; DROP TABLE log_d; CREATE TABLE logs SELECT 5 AS id",
+        "CREATE DATABASE shop2; CREATE TABLE shop2.log_a AS SELECT 6 AS id",
+        "INSERT INTO shop.log_a VALUES (9, 'last')",
+    ] {
+        world.mysql.exec(statements).await?;
+    }
+    let mut expected = entries(&[
+        ("log:1", &[("id", "1"), ("text", "one")]),
+        ("log:2", &[("id", "2"), ("text", "two")]),
+        ("log:3", &[("id", "3"), ("text", "three")]),
+        ("log:9", &[("id", "9"), ("text", "last")]),
+    ]);
+    wait_entries(&world, &expected).await?;
 
-        // Another name that is matched, one that is not, and one that is from now on.
-        world.mysql.exec("RENAME TABLE shop.log_a TO shop.log_z; UPDATE shop.log_z SET text = 'moved' WHERE id = 1").await?;
-        world.mysql.exec("ALTER TABLE shop.log_b RENAME TO shop.archive; UPDATE shop.archive SET text = 'unseen'").await?;
-        world
-            .mysql
-            .exec(
-                "CREATE TABLE shop.staged (note TEXT, id BIGINT PRIMARY KEY); INSERT INTO shop.staged VALUES ('before', 11), ('before', 12); \
-                 RENAME TABLE shop.staged TO shop.log_b; UPDATE shop.log_b SET note = 'after' WHERE id = 12",
-            )
-            .await?;
-        expected.insert("log:1".to_owned(), hash(&[("id", "1"), ("text", "moved")]));
-        expected.insert("log:12".to_owned(), hash(&[("id", "12"), ("note", "after")]));
-        wait_entries(&world, &expected).await?;
-        let said = mysync.log();
-        ensure!(["rename of shop.log_a", "rename of shop.log_b"].iter().all(|told| said.contains(told)), "{said}");
-        ensure!(mysync.get("/healthz")?.0 == 200);
-        ensure!(mysync.terminate().await?.success());
-        Ok(())
-    })
-    .await
+    // Another name that is matched, one that is not, and one that is from now on.
+    world
+        .mysql
+        .exec("RENAME TABLE shop.log_a TO shop.log_z; UPDATE shop.log_z SET text = 'moved' WHERE id = 1")
+        .await?;
+    world.mysql.exec("ALTER TABLE shop.log_b RENAME TO shop.archive; UPDATE shop.archive SET text = 'unseen'").await?;
+    world
+        .mysql
+        .exec(
+            "CREATE TABLE shop.staged (note TEXT, id BIGINT PRIMARY KEY); INSERT INTO shop.staged VALUES ('before', 11), ('before', 12); \
+             RENAME TABLE shop.staged TO shop.log_b; UPDATE shop.log_b SET note = 'after' WHERE id = 12",
+        )
+        .await?;
+    expected.insert("log:1".to_owned(), hash(&[("id", "1"), ("text", "moved")]));
+    expected.insert("log:12".to_owned(), hash(&[("id", "12"), ("note", "after")]));
+    wait_entries(&world, &expected).await?;
+    let said = mysync.log();
+    ensure!(["rename of shop.log_a", "rename of shop.log_b"].iter().all(|told| said.contains(told)), "{said}");
+    ensure!(mysync.get("/healthz")?.0 == 200);
+    ensure!(mysync.terminate().await?.success());
+    Ok(())
 }
 
 /// What tools for online changes of large tables do: a copy with the new shape is kept equal by triggers, and takes the table's place.
