@@ -143,7 +143,10 @@ async fn every_record_is_printed_while_a_process_runs_and_after_its_end() -> Res
     let until = now(&world).await?;
     let server: String = world.mysql.query("SELECT @@server_uuid").await?.pop().context("no id")?;
     let executed: String = world.mysql.query("SELECT @@GLOBAL.gtid_executed").await?.pop().context("no set")?;
-    let last: usize = executed.rsplit(['-', ':']).next().context("no number")?.parse()?;
+    // The server was made from a copy, which has transactions of its own.
+    let own =
+        executed.split(',').map(str::trim).find(|set| set.starts_with(&server)).context("no set of this server")?;
+    let last: usize = own.rsplit(['-', ':']).next().context("no number")?.parse()?;
     for (line, (change, expected)) in found.iter().zip(PRINTED) {
         let shown = format!("{} {} {}", line.table, line.word, line.rest);
         ensure!(shown.starts_with(expected), "printed {shown}, expected {expected}");
