@@ -62,6 +62,10 @@ async fn wants_narrow_the_ceiling_and_never_widen_it() {
     assert_eq!(run("user:1*", "user:2").await, 1);
     assert_eq!(run("user:1*", "user:10").await, 0);
     assert_eq!(run("*", "admin").await, 1);
+    // Not even where every key is granted.
+    let everything = Grant::new(vec![Pattern::new("*")], None);
+    let fence = PluginSettings { grant: everything, ..settings("scripted", "0 SET mysync:fence:{shop/orders/0} x") };
+    assert_eq!(mapped(fence).await.rejections.len(), 1);
     let nothing = PluginSettings { grant: Grant::default(), ..settings("scripted", "0 SET user:1 x") };
     assert_eq!(mapped(nothing).await.rejections.len(), 1);
 }
@@ -92,6 +96,9 @@ async fn commands_with_arguments_that_they_do_not_take() {
         "HSET user:1 field",
         "HSET user:1 a b c",
         "ZADD user:1 NX 1 a",
+        "ZADD user:1 CH INCR 1 a",
+        "ZADD user:1 XX GT 1 a",
+        "ZADD user:1 1 a INCR b",
         "PERSIST user:1 x",
         "PEXPIREAT user:1",
     ];
@@ -104,7 +111,7 @@ async fn commands_with_arguments_that_they_do_not_take() {
 async fn each_command_as_it_may_be_sent() {
     granted(
         "0 SET user:1 v\n0 DEL user:1\n0 UNLINK user:1 user:2\n0 HSET user:1 a 1 b 2\n0 HDEL user:1 a b\n1 SADD user:1 a\n\
-         1 SREM user:1 a b\n2 ZADD user:1 1 a 2 b\n2 ZREM user:1 a\n2 LREM user:1 0 a\n2 RPUSH user:1 a\n3 PEXPIREAT user:1 1\n\
+         1 SREM user:1 a b\n2 ZADD user:1 -1.5e3 a +inf b\n2 ZREM user:1 a\n2 LREM user:1 0 a\n2 RPUSH user:1 a\n3 PEXPIREAT user:1 1\n\
          3 PERSIST user:1",
     )
     .await;

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 /// The version of the text form.
 const VERSION: u8 = 1;
+/// What every fence's key begins with where keys are text: no writer may touch such a key, whatever it is granted.
+pub const KEY_PREFIX: &str = "mysync:fence:";
 
 /// A record's place: its number in the log, and its identity in the source, by which it is known again in a log that was read anew.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

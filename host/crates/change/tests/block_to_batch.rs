@@ -224,6 +224,56 @@ fn a_shape_that_was_not_shown_is_asked_for_and_nothing_is_taken_before() {
     assert!(!batch.transactions.first_continues && !batch.transactions.last_continues);
 }
 
+/// One transaction: an update, a changed key, an update; the table is also there as one that the writer does not take.
+fn a_changed_key(sent: bool) -> (BlockBuilder, Shapes) {
+    let shape = shape();
+    let fingerprint = shape.fingerprint();
+    let mut block = BlockBuilder::new(LogId([7; 16]), 100, &[40]);
+    block.shape(fingerprint, shape.clone());
+    block.begin(TransactionId { gtid: None, file: "binlog.000001".into(), offset: 4 }, 1_000);
+    let operations = [(Operation::Update, 0), (Operation::MoveOut, 1), (Operation::MoveIn, 1), (Operation::Update, 2)];
+    for (operation, number) in operations {
+        let mut row = block.row(0, fingerprint, operation, number).unwrap();
+        images(row.images(), &(1, None));
+        row.end_before();
+        images(row.images(), &(2, None));
+        row.finish(true);
+    }
+    block.end();
+    block.seal();
+    let mut shapes = Shapes::default();
+    let plan = Plan { columns: vec![0], before: true, ignore: !sent, ..Plan::default() };
+    shapes.add(PlannedShape::new(fingerprint, shape, plan));
+    (block, shapes)
+}
+
+#[test]
+fn the_halves_of_a_changed_key_are_never_cut_apart() {
+    let (block, shapes) = a_changed_key(true);
+    let mut ends = Vec::new();
+    let mut reader = BlockReader::default();
+    reader.refill().extend_from_slice(&block.partitions()[0].bytes);
+    let mut builder = BatchBuilder::new("w", Limits { rows: 1, bytes: 1, rows_max: 1, bytes_max: 1 });
+    builder.start(&at(40));
+    while builder.take(&mut reader, None, &shapes).unwrap() == Taken::Full {
+        ends.push(builder.extent().last.seq);
+        let last = builder.extent().last.clone();
+        builder.start(&last);
+    }
+    assert_eq!((ends, builder.extent().last.seq), (vec![100, 102], 103));
+}
+
+#[test]
+fn rows_of_others_do_not_tear_a_transaction() {
+    let (block, shapes) = a_changed_key(false);
+    let mut reader = BlockReader::default();
+    reader.refill().extend_from_slice(&block.partitions()[0].bytes);
+    let mut builder = BatchBuilder::new("w", Limits { rows: 1, bytes: 1, rows_max: 1, bytes_max: 1 });
+    builder.start(&at(40));
+    assert_eq!(builder.take(&mut reader, None, &shapes).unwrap(), Taken::Block);
+    assert_eq!(builder.extent().last.seq, 103);
+}
+
 #[test]
 fn where_the_whole_transactions_of_a_batch_end_is_known() {
     let block = block(&[vec![(1, None), (2, None)], vec![(3, None), (4, None)]]);

@@ -2,6 +2,7 @@
 //!
 //! A row with a command outside the grant is rejected: none of its commands go on, those of the other rows stand.
 
+use mysync_change::fence::KEY_PREFIX;
 use mysync_change::operations::{Keys, RedisCommand, RedisCommands};
 use mysync_change::pattern::Pattern;
 use mysync_pipeline::ports::{Mapped, Rejection};
@@ -11,7 +12,7 @@ use crate::diagnostics::printable;
 /// How much of a key or a name is shown in a rejection, in bytes.
 const SHOWN_BYTES: usize = 120;
 
-/// Keys that a writer may touch: what its folder allows and, if it says what it wants, no more than that.
+/// Keys that a writer may touch: what its folder allows and, if it says what it wants, no more than that. Never a fence.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grant {
     ceiling: Vec<Pattern>,
@@ -26,7 +27,7 @@ impl Grant {
     #[inline]
     pub fn allows(&self, key: &[u8]) -> bool {
         let among = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(key));
-        among(&self.ceiling) && self.wants.as_deref().is_none_or(among)
+        among(&self.ceiling) && self.wants.as_deref().is_none_or(among) && !key.starts_with(KEY_PREFIX.as_bytes())
     }
 
     /// Leaves out what is not granted and what belongs to rejected rows. `commands` fit each other, `rejections` name each row once.
@@ -80,6 +81,13 @@ impl Grant {
                     format!("[GRANT_KEY_REFUSED] {} of key {}: the grant does not cover it", shown(name), shown(key)),
                 );
             }
+            // Where a score is wanted an option could stand: INCR adds again with each repetition.
+            if known.name == "ZADD"
+                && let Some(score) =
+                    (2..=arguments as usize).step_by(2).map(|at| command.argument(at)).find(|s| !is_score(s))
+            {
+                refuse(command.row, command_refused(name, &format!("{} is no score", shown(score))));
+            }
             // Appending can be repeated only where the member was taken out before; taking it out can be repeated by itself.
             let (removes, appends) = (known.name == "LREM", known.name == "RPUSH");
             if appends && !removed.is_some_and(|removed| command.follows(&removed)) {
@@ -92,6 +100,10 @@ impl Grant {
         }
         refusals
     }
+}
+
+fn is_score(argument: &[u8]) -> bool {
+    std::str::from_utf8(argument).is_ok_and(|text| text.parse::<f64>().is_ok())
 }
 
 fn command_refused(name: &[u8], reason: &str) -> String {

@@ -32,6 +32,8 @@ pub struct BatchBuilder {
     /// Whether the transaction has an entry in the batch.
     noted: bool,
     wants_ids: bool,
+    /// Bytes of the rows that are sent.
+    sent_bytes: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -59,6 +61,7 @@ impl BatchBuilder {
             committed_us: 0,
             noted: false,
             wants_ids: false,
+            sent_bytes: 0,
         }
     }
 
@@ -68,7 +71,7 @@ impl BatchBuilder {
         self.extent = Extent { last: last.clone(), oldest_us: u64::MAX, whole: true, ..Default::default() };
         self.tables.clear();
         (self.entered, self.transaction, self.named) = (None, None, true);
-        (self.begun_behind, self.noted) = (last.seq, false);
+        (self.begun_behind, self.noted, self.sent_bytes) = (last.seq, false, 0);
     }
 
     pub fn is_empty(&self) -> bool {
@@ -137,6 +140,8 @@ impl BatchBuilder {
                 (prev, *at) = (row.seq, next);
                 continue;
             }
+            // What is cut off has an end of its own: a batch that is repeated is cut where it was before.
+            let joined = end.is_none() && self.joins(&row);
             if !entered {
                 // Chained to what came before, whether that was in this batch or is in the store.
                 if prev != self.extent.last.seq {
@@ -144,18 +149,19 @@ impl BatchBuilder {
                     return Err(TakeError::Chain(ChainBroken { expected, found, at: row.seq }));
                 }
                 let begins = self.begins(&header.transaction);
-                if self.is_full(row.seq, end, self.extent.whole || begins) {
+                if !(joined && !begins) && self.is_full(row.seq, end, self.extent.whole || begins) {
                     return Ok(Taken::Full);
                 }
                 let mine = header.target.is_none_or(|name| name == self.writer);
                 target = if mine { self.table(Fingerprint(header.shape), shapes)? } else { None };
                 self.enter(header, begins);
                 entered = true;
-            } else if self.is_full(row.seq, end, self.extent.whole) {
+            } else if !joined && self.is_full(row.seq, end, self.extent.whole) {
                 return Ok(Taken::Full);
             }
             if let Some((table, shape)) = target {
                 self.push(table, shape, &row)?;
+                self.sent_bytes += next - *at;
             }
             self.extent.last.seq = row.seq;
             self.extent.last.row = row.number;
@@ -168,7 +174,13 @@ impl BatchBuilder {
         Ok(Taken::Block)
     }
 
-    /// The batch ends before the record `seq`. `boundary`: a transaction ends there.
+    /// Whether a row is the second half of a changed key whose first half came last: both are applied in one step.
+    fn joins(&self, row: &Row<'_>) -> bool {
+        let last = &self.extent.last;
+        row.operation == Operation::MoveIn && !self.is_empty() && row.number == last.row && !last.second
+    }
+
+    /// The batch ends before the record `seq`. `boundary`: a transaction ends there; inside of one only what is sent counts.
     fn is_full(&self, seq: u64, end: Option<u64>, boundary: bool) -> bool {
         if let Some(end) = end {
             return seq > end;
@@ -179,7 +191,7 @@ impl BatchBuilder {
         }
         let Limits { rows, bytes, rows_max, bytes_max } = self.limits;
         let Extent { rows: have, bytes: size, .. } = self.extent;
-        (boundary && (have >= rows || size >= bytes)) || have >= rows_max || size >= bytes_max
+        (boundary && (have >= rows || size >= bytes)) || have >= rows_max || self.sent_bytes >= bytes_max
     }
 
     /// Whether another transaction begins than the one that came last.

@@ -1,6 +1,6 @@
 //! The fence in Redis: one key for each source, writer and partition.
 
-use mysync_change::fence::Fence;
+use mysync_change::fence::{Fence, KEY_PREFIX};
 
 use super::ask::Ask;
 use super::client::Client;
@@ -11,7 +11,7 @@ use super::error::RedisError;
 /// The prefix keeps it apart from rows, and lets one rule of an access list and one SCAN find all of them. The braces make its name alone
 /// decide the slot, so that entries which carry the same braces could share a transaction with it in a cluster.
 pub fn key(source: &str, writer: &str, partition: u32) -> String {
-    format!("mysync:fence:{{{source}/{writer}/{partition}}}")
+    format!("{KEY_PREFIX}{{{source}/{writer}/{partition}}}")
 }
 
 /// Watches the fence, then reads it: a change after what was read lets the next EXEC fail.

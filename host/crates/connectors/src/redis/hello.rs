@@ -104,5 +104,9 @@ fn check_eviction(settings: &Settings, memory: Option<Answer>) -> Result<(), Red
     if policy.starts_with("allkeys-") {
         return Err(RedisError::Eviction { address, policy: policy.to_owned() });
     }
+    // Fences have no time to live, so they stay: only entries that were to go anyway may go early.
+    if policy != "noeviction" {
+        warn!(address, policy, "redis may evict entries with a time to live before their time: noeviction keeps them");
+    }
     Ok(())
 }
