@@ -33,7 +33,7 @@ use mysync_change::envelope::LogId;
 use mysync_pipeline::status::now_us;
 use tokio::sync::{Mutex, watch};
 
-pub use reader::{EmbeddedReader, OutsideReader, partitions, read_only};
+pub use reader::{EmbeddedReader, OutsideReader, Seen, look, partitions, read_only};
 pub use writer::EmbeddedWriter;
 
 use crate::error::LogError;
@@ -167,7 +167,7 @@ impl EmbeddedLog {
 }
 
 impl Drop for EmbeddedLog {
-    /// Everything that writers have said is noted before the log is gone.
+    /// The file is in order and the directory free before the log is gone.
     fn drop(&mut self) {
         self.shared.ending.store(true, Relaxed);
         self.shared.wake_keeper();

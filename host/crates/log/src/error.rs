@@ -13,7 +13,7 @@ use mysync_pipeline::status::now_us;
 pub struct Holder {
     pub writer: String,
     pub partition: u32,
-    /// The last record it has passed.
+    /// The last record it has passed; 0: it has passed none since the log was opened.
     pub seq: u64,
     /// Since when the oldest records are in the log that it has not passed: microseconds since 1970.
     pub since_us: u64,
@@ -23,7 +23,16 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { writer, partition, seq, since_us } = self;
         let seconds = now_us().saturating_sub(*since_us) / 1_000_000;
-        write!(f, "writer {writer} has come to seq {seq} in partition {partition}, and what follows is {seconds}s old")
+        match seq {
+            0 => write!(
+                f,
+                "writer {writer} has not written to its store since the start, in partition {partition}, and the oldest records are {seconds}s old"
+            ),
+            _ => write!(
+                f,
+                "writer {writer} has come to seq {seq} in partition {partition}, and what follows is {seconds}s old"
+            ),
+        }
     }
 }
 

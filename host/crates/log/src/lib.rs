@@ -7,6 +7,6 @@ pub mod error;
 pub mod metrics;
 
 pub use embedded::{
-    EmbeddedLog, EmbeddedReader, EmbeddedWriter, Figures, LogSettings, OutsideReader, partitions, read_only,
+    EmbeddedLog, EmbeddedReader, EmbeddedWriter, Figures, LogSettings, OutsideReader, Seen, look, partitions, read_only,
 };
 pub use error::LogError;

@@ -1,10 +1,11 @@
 //! The log's file: an SQLite database in WAL mode.
 //!
 //! ```text
-//! log(id, partitions, created_us, leader_start)          one row
+//! log(id, partitions, created_us)                        one row
+//! leader(start)                                          the first number that each leader might give
 //! checkpoint(version, checkpoint, last_seq)              one row once there is one: JSON of the `Checkpoint`, and the last record it covers
 //! shape(ordinal, fingerprint, record)                    schema records, in the order in which they were announced
-//! consumer(name, partition, seq)                         how far each writer has come: a hint, the fence in its store decides
+//! consumer(name, partition)                              writers that have written to their store
 //! block_N(last_seq, first_seq, prev_seq, committed_us, stored_us, crc, records)
 //!                                                        partition N: envelopes end to end, with the CRC32 of all of them
 //! ```
@@ -129,10 +130,11 @@ impl Database {
             connection.pragma_update(None, "synchronous", "FULL")?;
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             transaction.execute_batch(
-                "CREATE TABLE log (id BLOB NOT NULL, partitions INTEGER NOT NULL, created_us INTEGER NOT NULL, leader_start INTEGER NOT NULL);
+                "CREATE TABLE log (id BLOB NOT NULL, partitions INTEGER NOT NULL, created_us INTEGER NOT NULL);
+                 CREATE TABLE leader (start INTEGER PRIMARY KEY);
                  CREATE TABLE checkpoint (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), version INTEGER NOT NULL, checkpoint TEXT NOT NULL, last_seq INTEGER NOT NULL);
                  CREATE TABLE shape (ordinal INTEGER PRIMARY KEY, fingerprint BLOB NOT NULL UNIQUE, record BLOB NOT NULL);
-                 CREATE TABLE consumer (name TEXT NOT NULL, partition INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (name, partition)) WITHOUT ROWID;",
+                 CREATE TABLE consumer (name TEXT NOT NULL, partition INTEGER NOT NULL, PRIMARY KEY (name, partition)) WITHOUT ROWID;",
             )?;
             for partition in 0..partitions {
                 transaction.execute_batch(&format!(
@@ -140,7 +142,7 @@ impl Database {
                      committed_us INTEGER NOT NULL, stored_us INTEGER NOT NULL, crc INTEGER NOT NULL, records BLOB NOT NULL)"
                 ))?;
             }
-            let made = "INSERT INTO log VALUES (randomblob(16), ?1, ?2, 0)";
+            let made = "INSERT INTO log VALUES (randomblob(16), ?1, ?2)";
             transaction.execute(made, (partitions, signed(now_us)))?;
             transaction.pragma_update(None, "application_id", APPLICATION)?;
             transaction.pragma_update(None, "user_version", FORMAT)?;

@@ -1,5 +1,4 @@
-//! What keeps the log in order, on a thread of its own: notes how far writers have come, deletes what nobody needs, and moves the WAL into
-//! the file. It takes the writing connection for short steps only, so that appends do not wait long.
+//! What keeps the log in order, on a thread of its own: deletes what nobody needs, and moves the WAL into the file. It takes the writing connection for short steps only, so that appends do not wait long.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -18,7 +17,7 @@ use super::store::Store;
 use crate::error::{Holder, LogError};
 use crate::metrics::{LOG_BYTES, LOG_MAX_BYTES, LOG_OLDEST, LOG_PAUSED};
 
-/// How old a writer's place in the file may be, and how late old records are deleted.
+/// How late old records are deleted.
 const TICK: Duration = Duration::from_millis(500);
 /// Deleted in one step at most; an append waits no longer than this takes.
 const STEP_BLOCKS: u32 = 64;
@@ -53,7 +52,7 @@ impl Keeper {
     pub fn run(mut self) {
         loop {
             let ending = self.shared.ending.load(Relaxed);
-            let outcome = self.look().and(self.note()).and(self.trim()).and(self.judge()).and(self.move_wal(ending));
+            let outcome = self.look().and(self.trim()).and(self.judge()).and(self.move_wal(ending));
             let code = outcome.as_ref().err().map(LogError::code);
             if let Err(error) = outcome
                 && code != self.failing
@@ -73,11 +72,6 @@ impl Keeper {
         let gone = file::number(&self.shared.path) != Some(self.file);
         self.shared.gone.store(gone, Relaxed);
         self.shared.check()
-    }
-
-    fn note(&self) -> Result<(), LogError> {
-        let store = self.shared.store.blocking_lock();
-        self.shared.consumers.note(|rows| store.note(rows))
     }
 
     /// Deletes, oldest first and step by step, what every configured writer has passed and is old or in the way.

@@ -113,7 +113,11 @@ impl Partition {
         }
         let mut found = false;
         database.each(&self.behind, [signed(place.seq - 1)], |row| {
-            if unsigned(row.get(1)?) <= place.seq {
+            let [last, first] = [row.get(0)?, row.get(1)?].map(unsigned);
+            if last == place.seq && place.transaction.is_empty() {
+                // A block that cannot be read is passed over by its end.
+                found = true;
+            } else if first <= place.seq {
                 found = holds(self.records(row)?, place).map_err(LogError::from)?;
             }
             Ok(ControlFlow::Break(()))
@@ -121,8 +125,10 @@ impl Partition {
         if found {
             return Ok(Found::Next);
         }
-        let before = database.number(&self.before, [signed(place.seq)])?;
-        Ok(Found::Repeated { base: before.unwrap_or(start) })
+        let before = database.number(&self.before, [signed(place.seq)])?.unwrap_or(start);
+        // What former leaders stored was on the disk when this one started: no number before its start is missing.
+        let leader = database.number("SELECT max(start) FROM leader WHERE start <= ?1", [signed(place.seq)])?;
+        Ok(Found::Repeated { base: before.max(leader.map_or(0, |start| start.saturating_sub(1))) })
     }
 
     /// A row's records, checked.

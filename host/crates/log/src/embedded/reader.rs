@@ -8,6 +8,7 @@ use std::time::Duration;
 use mysync_change::batch::BlockReader;
 use mysync_change::envelope::{self, LogId};
 use mysync_change::fence::Place;
+use mysync_change::position::Checkpoint;
 use mysync_change::schema::{Fingerprint, TableShape};
 use mysync_pipeline::failure::Failure;
 use mysync_pipeline::ports::{Found, LogReader};
@@ -17,6 +18,7 @@ use super::Shared;
 use super::consumers::Progress;
 use super::file::{self, Database, Identity};
 use super::partition::Partition;
+use super::store::Store;
 use crate::error::LogError;
 
 /// How often a log is looked at that another process writes.
@@ -32,12 +34,7 @@ struct Reading {
 
 impl Reading {
     fn open(path: &Path, partition: u32) -> Result<Self, LogError> {
-        if !path.exists() {
-            return Err(LogError::Absent { path: path.to_owned() });
-        }
-        let database = Database::open_read_only(path)?;
-        let identity = database.identity()?.ok_or_else(|| LogError::Absent { path: path.to_owned() })?;
-        let Identity { id, partitions } = identity;
+        let (database, Identity { id, partitions }) = open(path)?;
         if partition >= partitions {
             return Err(LogError::PartitionUnknown { partition, partitions });
         }
@@ -66,6 +63,7 @@ impl Reading {
 pub struct EmbeddedReader {
     reading: Reading,
     shared: Arc<Shared>,
+    consumer: String,
     progress: Arc<Progress>,
     grown: watch::Receiver<u64>,
 }
@@ -75,7 +73,7 @@ impl EmbeddedReader {
         let reading = Reading::open(&shared.path, partition)?;
         let progress = shared.consumers.progress(consumer, partition);
         let grown = shared.grown[partition as usize].subscribe();
-        Ok(Self { reading, shared, progress, grown })
+        Ok(Self { reading, shared, consumer: consumer.to_owned(), progress, grown })
     }
 }
 
@@ -117,8 +115,8 @@ impl LogReader for EmbeddedReader {
         self.progress.advance(seq);
         // From the first time on, a store without a fence is one that was emptied: that must not wait.
         if !self.progress.is_noted() {
-            let store = self.shared.store.lock().await;
-            self.shared.consumers.note(|rows| store.note(rows))?;
+            self.shared.store.lock().await.note(&self.consumer, self.reading.partition.number())?;
+            self.progress.set_noted();
         }
         if self.shared.room.is_held() {
             self.shared.wake_keeper();
@@ -139,14 +137,37 @@ pub fn read_only(dir: &Path, consumer: &str, partition: u32) -> Result<OutsideRe
     Ok(OutsideReader { reading: Reading::open(&dir.join(file::NAME), partition)?, consumer: consumer.to_owned() })
 }
 
+/// What a start finds in a log.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub id: LogId,
+    pub partitions: u32,
+    /// Where capture goes on; none: where it is told to begin.
+    pub checkpoint: Option<Checkpoint>,
+}
+
+/// Looks at the log in `dir` from outside, as a start does.
+pub fn look(dir: &Path) -> Result<Seen, LogError> {
+    let (database, identity) = open(&dir.join(file::NAME))?;
+    // One moment of a log that is being written.
+    database.connection.execute_batch("BEGIN").map_err(|error| database.explain(&error))?;
+    let checkpoint = Store::new(database, identity)?.read_checkpoint()?;
+    Ok(Seen { id: identity.id, partitions: identity.partitions, checkpoint })
+}
+
 /// How many partitions the log in `dir` has.
 pub fn partitions(dir: &Path) -> Result<u32, LogError> {
-    let path = dir.join(file::NAME);
+    open(&dir.join(file::NAME)).map(|(_, identity)| identity.partitions)
+}
+
+fn open(path: &Path) -> Result<(Database, Identity), LogError> {
+    let absent = || LogError::Absent { path: path.to_owned() };
     if !path.exists() {
-        return Err(LogError::Absent { path });
+        return Err(absent());
     }
-    let identity = Database::open_read_only(&path)?.identity()?;
-    identity.map(|identity| identity.partitions).ok_or(LogError::Absent { path })
+    let database = Database::open_read_only(path)?;
+    let identity = database.identity()?.ok_or_else(absent)?;
+    Ok((database, identity))
 }
 
 impl LogReader for OutsideReader {
@@ -178,7 +199,7 @@ impl LogReader for OutsideReader {
     }
 
     async fn has_advanced(&mut self) -> Result<bool, Failure> {
-        let sql = "SELECT seq FROM consumer WHERE name = ?1 AND partition = ?2";
+        let sql = "SELECT 1 FROM consumer WHERE name = ?1 AND partition = ?2";
         let parameters = (&self.consumer, self.reading.partition.number());
         Ok(self.reading.database.number(sql, parameters)?.is_some())
     }

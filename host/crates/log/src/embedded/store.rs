@@ -16,6 +16,8 @@ use crate::error::LogError;
 
 /// Numbers for each second of a leader's start; more than an unsynced tail can hold.
 const SECOND: u64 = 1 << 29;
+/// Leaders whose starts are kept. A writer that is further behind may have to be rewound by hand after a power cut.
+const LEADERS: u32 = 1 << 16;
 /// The version of the stored checkpoint.
 const CHECKPOINT_VERSION: i64 = 1;
 /// Statements kept compiled, and how many of each partition.
@@ -50,19 +52,22 @@ impl Store {
         self.lasts.iter().copied().max().unwrap_or(0)
     }
 
-    /// Starts a leader, durably: numbers that it gives are never given again, not even if all it writes is lost.
+    /// Starts a leader, durably: numbers that it gives are never given again, not even if all it writes is lost, and all that was stored
+    /// before it is on the disk, so that a lost tail is one leader's.
     pub fn lead(&mut self) -> Result<Lead, LogError> {
         self.lasts =
             self.partitions.iter().map(|partition| partition.last(&self.database)).collect::<Result<_, _>>()?;
         let checkpoint = self.read_checkpoint()?;
-        let former = self.database.number("SELECT leader_start FROM log", [])?.unwrap_or(0);
+        let former = self.database.number("SELECT max(start) FROM leader", [])?.unwrap_or(0);
         let given = self.last().max(former);
         let clock = now_us() / 1_000_000 * SECOND;
         // A clock that stood still or went back must not bring back the numbers of a lost tail.
         let next_seq = if given == 0 { clock.max(1) } else { clock.max(given + SECOND) };
         self.synchronous("FULL")?;
         let noted = self.database.commit(|connection| {
-            connection.prepare_cached("UPDATE log SET leader_start = ?1")?.execute([signed(next_seq)])
+            connection.execute("INSERT INTO leader VALUES (?1)", [signed(next_seq)])?;
+            let old = "DELETE FROM leader WHERE start <= (SELECT start FROM leader ORDER BY start DESC LIMIT 1 OFFSET ?1)";
+            connection.execute(old, [LEADERS])
         });
         self.synchronous("NORMAL")?;
         noted?;
@@ -75,7 +80,7 @@ impl Store {
     }
 
     /// The checkpoint, which covers exactly the records there are: they were stored together.
-    fn read_checkpoint(&self) -> Result<Option<Checkpoint>, LogError> {
+    pub fn read_checkpoint(&self) -> Result<Option<Checkpoint>, LogError> {
         let (mut checkpoint, mut covered) = (None, 0);
         self.database.each("SELECT version, checkpoint, last_seq FROM checkpoint", [], |row| {
             let damaged = |reason| LogError::Checkpoint { reason };
@@ -156,21 +161,18 @@ impl Store {
         Ok(())
     }
 
-    /// Notes how far writers have come.
-    pub fn note(&self, consumers: &[(String, u32, u64)]) -> Result<(), LogError> {
+    /// Notes that a writer has written to its store.
+    pub fn note(&self, name: &str, partition: u32) -> Result<(), LogError> {
         self.database.commit(|connection| {
-            let mut statement = connection.prepare_cached("INSERT OR REPLACE INTO consumer VALUES (?1, ?2, ?3)")?;
-            consumers
-                .iter()
-                .try_for_each(|(name, partition, seq)| statement.execute((name, partition, signed(*seq))).map(|_| ()))
+            connection.execute("INSERT OR IGNORE INTO consumer VALUES (?1, ?2)", (name, partition)).map(|_| ())
         })
     }
 
-    /// How far each writer had come that was ever noted.
-    pub fn consumers(&self) -> Result<Vec<(String, u32, u64)>, LogError> {
+    /// Every writer that was ever noted.
+    pub fn consumers(&self) -> Result<Vec<(String, u32)>, LogError> {
         let mut consumers = Vec::new();
-        self.database.each("SELECT name, partition, seq FROM consumer", [], |row| {
-            consumers.push((row.get(0)?, row.get(1)?, unsigned(row.get(2)?)));
+        self.database.each("SELECT name, partition FROM consumer", [], |row| {
+            consumers.push((row.get(0)?, row.get(1)?));
             Ok(ControlFlow::Continue(()))
         })?;
         Ok(consumers)
@@ -209,7 +211,7 @@ impl Store {
         }
         // The first commit into a new WAL waits for the disk: better here than in `append`.
         self.database.commit(|connection| {
-            connection.prepare_cached("UPDATE log SET leader_start = leader_start")?.execute([]).map(|_| true)
+            connection.prepare_cached("UPDATE log SET created_us = created_us")?.execute([]).map(|_| true)
         })
     }
 }

@@ -106,6 +106,12 @@ async fn a_block_whose_bytes_changed_is_named() {
         before.extend(records(&block, before.last().map_or(0, |record| record.seq)));
     }
     assert_eq!(before, stored[..20]);
+    // By its end, which the message names; no other place in it is known.
+    let place = |seq| Place { seq, ..Place::default() };
+    assert_eq!(reader.find(&place(stored[21].seq)).await.unwrap(), Found::Next);
+    assert_eq!(reader.find(&place(stored[20].seq)).await.unwrap_err().code, "LOG_BLOCK_DAMAGED");
+    assert!(reader.read(stored[21].seq, &mut block).await.unwrap());
+    assert_eq!(records(&block, stored[21].seq)[0], stored[22]);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use mysync_change::batch::BlockReader;
 use mysync_change::fence::Place;
-use mysync_log::{partitions, read_only};
+use mysync_log::{look, partitions, read_only};
 use mysync_pipeline::ports::{Found, LogReader, LogWriter};
 
 use crate::support::{Leader, Record, checkpoint, fingerprint, open, place, read_all, settings, shape};
@@ -156,7 +156,11 @@ async fn another_process_reads_while_the_leader_writes() {
     let mut leader = Leader::new(&log).await;
     let mut outside = read_only(dir.path(), "w", 0).unwrap();
     assert_eq!(outside.log_id(), log.id());
+    assert_eq!(look(dir.path()).unwrap().checkpoint, None);
     let last = leader.append(1, 1, 10).await;
+    let seen = look(dir.path()).unwrap();
+    assert_eq!((seen.id, seen.partitions), (log.id(), 1));
+    assert!(seen.checkpoint.is_some() && seen.checkpoint == leader.checkpoint);
     outside.wait(0).await;
     assert_eq!(read_all(&mut outside, 0).await.len(), 1);
     assert_eq!(outside.find(&place(last, 1, 0)).await, Ok(Found::Next));
