@@ -28,7 +28,7 @@ use crate::preflight::{self, Finding, Level};
 use crate::server;
 
 pub use error::StreamError;
-pub use events::{BLOCK_BYTES, EventReader, Step};
+pub use events::{BLOCK_BYTES, EventReader, Step, XA_BYTES_MAX};
 pub use selection::Selected;
 
 /// A position that moves without rows is worth storing this often.

@@ -11,6 +11,8 @@ mod events;
 mod login;
 #[path = "source/payloads.rs"]
 mod payloads;
+#[path = "source/reader.rs"]
+mod reader;
 #[path = "source/rows.rs"]
 mod rows;
 #[path = "source/servers.rs"]

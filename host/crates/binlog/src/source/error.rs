@@ -2,6 +2,7 @@ use mysync_change::envelope::EnvelopeError;
 use mysync_change::position::FilePosition;
 use mysync_pipeline::failure::{Failure, Kind};
 
+use super::events::XA_BYTES_MAX;
 use crate::connection::{BEGIN_ANEW, SourceError};
 use crate::decode::DecodeError;
 use crate::event::EventError;
@@ -29,6 +30,12 @@ pub enum StreamError {
          here. Name its tables in source.exclude; or commit with XA COMMIT … ONE PHASE from now on, and {BEGIN_ANEW}"
     )]
     Xa { at: FilePosition },
+    #[error(
+        "the transaction that begins at {at} runs under XA and changes more than {} MiB, which cannot be held here until its end says whether it \
+         counts. Name its tables in source.exclude; or make such transactions smaller from now on, and {BEGIN_ANEW}",
+        XA_BYTES_MAX >> 20
+    )]
+    XaSize { at: FilePosition },
     #[error(
         "the transaction that begins at {at} takes some of its rows back ({statement}), as it mixes transactional tables with others. Name \
          the others in source.exclude"
@@ -62,7 +69,7 @@ impl StreamError {
             Self::Event { error, .. } => error.code(),
             Self::Decode { error, .. } => error.code(),
             Self::Statement { .. } => "SOURCE_STATEMENT",
-            Self::Xa { .. } => "SOURCE_XA",
+            Self::Xa { .. } | Self::XaSize { .. } => "SOURCE_XA",
             Self::Rollback { .. } => "SOURCE_ROLLBACK",
             Self::OutOfPlace { .. } => "BINLOG_MALFORMED",
             Self::Record(error) => error.code(),

@@ -26,6 +26,9 @@ use crate::plan::{Plans, Selection, Table};
 
 /// A block is stored when it has come to this size: large enough to make storing cheap, small enough to be passed on within milliseconds.
 pub const BLOCK_BYTES: usize = 256 << 10;
+/// An XA transaction may make a block this large. It is stored at once or not at all, as only its end says whether it counts: room for what
+/// applications do, and little enough to be held in memory.
+pub const XA_BYTES_MAX: usize = 64 << 20;
 
 /// Reads events one after the other.
 pub struct EventReader {
@@ -65,7 +68,7 @@ struct Transaction {
     xa: bool,
     /// Rows behind us, counted before any filter.
     rows: u64,
-    /// Whether any of them was written.
+    /// Whether any of them was written, now or before a restart.
     written: bool,
 }
 
@@ -203,7 +206,7 @@ impl EventReader {
         self.plans.begin_transaction();
         let id = TransactionId { gtid, file: self.cursor.file().clone(), offset: begin };
         block.begin(id, committed_us);
-        self.transaction = Some(Transaction { number, ..Transaction::default() });
+        self.transaction = Some(Transaction { number, written: self.stored_rows > 0, ..Transaction::default() });
         Ok(Step::Taken)
     }
 
@@ -246,10 +249,12 @@ impl EventReader {
                 Ok(Step::Taken)
             }
             K::WriteRows | K::UpdateRows | K::DeleteRows | K::WriteRowsV1 | K::UpdateRowsV1 | K::DeleteRowsV1 => {
-                let goes_on = self.transaction.as_ref().is_some_and(|transaction| transaction.written);
-                if goes_on && block.len() >= BLOCK_BYTES {
-                    if self.transaction.as_ref().is_some_and(|transaction| transaction.xa) {
-                        return Err(StreamError::Xa { at: self.boundary.clone() });
+                let (goes_on, xa) = self.transaction.as_ref().map_or((false, false), |t| (t.written, t.xa));
+                let limit = if xa { XA_BYTES_MAX } else { BLOCK_BYTES };
+                // Only what will be written may wait: the last record in the block is then known not to be its transaction's last.
+                if goes_on && block.len() >= limit && self.is_captured(kind, event.body)? {
+                    if xa {
+                        return Err(StreamError::XaSize { at: self.boundary.clone() });
                     }
                     self.held = Some(Held { kind, body: event.body.to_vec() });
                     return Ok(Step::Full);
@@ -269,6 +274,16 @@ impl EventReader {
             // Known, and without rows. Types that are not known or not supported never come here.
             _ => Ok(Step::Taken),
         }
+    }
+
+    /// Whether an event has rows of a captured table.
+    fn is_captured(&self, kind: EventKind, body: &[u8]) -> Result<bool, StreamError> {
+        let event = RowsEvent::parse(kind, body).map_err(|error| self.decode_error(error))?;
+        if event.is_empty() {
+            return Ok(false);
+        }
+        let table = self.plans.get(event.table_id).map_err(|error| self.decode_error(error))?;
+        Ok(matches!(table, Table::Captured(_)))
     }
 
     fn write_rows(&mut self, kind: EventKind, body: &[u8], block: &mut BlockBuilder) -> Result<(), StreamError> {
