@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use mysync_change::block::BlockBuilder;
+use mysync_change::envelope::TableEvent;
 use mysync_change::position::{
     Checkpoint, FilePosition, Gtid, GtidSet, GtidSource, SourcePosition, TransactionId, is_same_tag,
 };
@@ -18,7 +19,7 @@ use tracing::{info, warn};
 use super::error::StreamError;
 use super::rows::{RowError, RowWriter};
 use super::selection::Selected;
-use super::statement::{Statement, beginning};
+use super::statement::{Name, Statement, beginning};
 use crate::decode::RowsEvent;
 use crate::event::{self, Cursor, Event, EventError, EventKind, Query, decode_gtid_set};
 use crate::payload::PayloadReader;
@@ -349,13 +350,14 @@ impl EventReader {
             }
             Statement::Nothing | Statement::Rollback if transaction.begun => {}
             Statement::Nothing | Statement::Rollback => return self.commit(EventKind::Query, block),
-            Statement::Tables(events) => {
+            Statement::Tables { what, names } => {
                 let ends = !transaction.begun;
                 let number = transaction.rows;
-                for event in events.iter().filter(|event| self.concerns(&event.database, &event.table)) {
-                    warn!(event.database, event.table, event.what, event.statement, "a table was changed as a whole");
+                for Name { database, table } in names.into_iter().filter(|name| self.concerns(name)) {
+                    let event = TableEvent { database, table, what: what.to_owned(), statement: beginning(&text) };
+                    warn!(event.database, event.table, what, event.statement, "a table was changed as a whole");
                     if number >= self.stored_rows {
-                        block.table_event(Fingerprint([0; 16]), number, event)?;
+                        block.table_event(Fingerprint([0; 16]), number, &event)?;
                     }
                 }
                 if ends {
@@ -370,10 +372,10 @@ impl EventReader {
     }
 
     /// Whether a table is captured, or for `*` any table of a database can be.
-    fn concerns(&self, database: &str, table: &str) -> bool {
-        match table {
-            "*" => self.selected.may_capture_of(database),
-            table => self.selected.table(database, table),
+    fn concerns(&self, name: &Name) -> bool {
+        match &*name.table {
+            "*" => self.selected.may_capture_of(&name.database),
+            table => self.selected.table(&name.database, table),
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! No statement is parsed further than that. Shapes come from the rows' own descriptions; a statement that may change rows is never gone past.
 
-use mysync_change::envelope::TableEvent;
+/// What is kept of a statement: enough to know it again, and little for each of the many tables that one may name.
+const SHOWN_BYTES: usize = 1 << 10;
 
 /// What a statement means to a stream of rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,9 +16,19 @@ pub enum Statement {
     /// Definitions, grants, savepoints, and prepared transactions being settled: no rows change.
     Nothing,
     /// Rows of whole tables come or go without a change of each.
-    Tables(Vec<TableEvent>),
+    Tables {
+        what: &'static str,
+        names: Vec<Name>,
+    },
     /// It changes rows, or nobody knows.
     Change,
+}
+
+/// A table, or with `*` all of its database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Name {
+    pub database: String,
+    pub table: String,
 }
 
 impl Statement {
@@ -33,11 +44,12 @@ impl Statement {
             "XA" if words.next_is("START") || words.next_is("BEGIN") => Statement::XaStart,
             "TRUNCATE" => {
                 words.skip("TABLE");
-                Statement::events(database, text, "truncate", words.name().into_iter().collect())
+                Statement::tables(database, "truncate", words.name().into_iter().collect())
             }
-            "DROP" => drop_statement(database, text, &mut words),
-            "RENAME" => rename(database, text, &mut words),
-            "ALTER" => alter(database, text, &mut words),
+            "DROP" => drop_statement(database, &mut words),
+            "RENAME" => rename(database, &mut words),
+            "ALTER" => alter(database, &mut words),
+            "CREATE" if words.next_is("TABLE") => create_table(&mut words),
             "XA" | "SAVEPOINT" | "RELEASE" | "CREATE" | "GRANT" | "REVOKE" | "SET" | "ANALYZE" | "OPTIMIZE"
             | "REPAIR" | "FLUSH" | "INSTALL" | "UNINSTALL" | "CHANGE" | "RESET" | "CHECK" | "CACHE" | "LOCK"
             | "UNLOCK" | "START" | "STOP" | "KILL" | "PURGE" => Statement::Nothing,
@@ -45,15 +57,22 @@ impl Statement {
         }
     }
 
-    fn events(database: &str, text: &str, what: &str, names: Vec<Name>) -> Self {
-        let event = |name: Name| TableEvent {
-            database: name.database.unwrap_or_else(|| database.to_owned()),
-            table: name.table,
-            what: what.to_owned(),
-            statement: beginning(text),
+    fn tables(database: &str, what: &'static str, names: Vec<TableName>) -> Self {
+        let name = |name: TableName| {
+            let database = name.database.unwrap_or_else(|| database.to_owned());
+            // Which of its tables it is, in a text that is not UTF-8, nobody knows: it may be any.
+            let table = if is_lost(&name.table) { "*".to_owned() } else { name.table };
+            (!is_lost(&database)).then_some(Name { database, table })
         };
-        if names.is_empty() { Statement::Change } else { Statement::Tables(names.into_iter().map(event).collect()) }
+        match names.into_iter().map(name).collect::<Option<Vec<_>>>() {
+            Some(names) if !names.is_empty() => Statement::Tables { what, names },
+            _ => Statement::Change,
+        }
     }
+}
+
+fn is_lost(name: &str) -> bool {
+    name.contains(char::REPLACEMENT_CHARACTER)
 }
 
 /// A statement as it is shown and kept: up to its first value or comment, as both may hold what nobody is to see.
@@ -64,6 +83,9 @@ pub fn beginning(text: &str) -> String {
     let text = &text[text.len() - words.rest.len() - first.len()..];
     let mut before = ' ';
     let end = text.char_indices().find(|(at, c)| {
+        if *at >= SHOWN_BYTES {
+            return true;
+        }
         let number = c.is_ascii_digit() && !is_in_word(before);
         before = *c;
         number || ["'", "\"", "#", "--", "/*"].iter().any(|sign| text[*at..].starts_with(sign))
@@ -72,25 +94,25 @@ pub fn beginning(text: &str) -> String {
 }
 
 /// `DROP [TEMPORARY] TABLE [IF EXISTS] a, b …`, `DROP DATABASE`, and other things that hold no rows.
-fn drop_statement(database: &str, text: &str, words: &mut Words<'_>) -> Statement {
+fn drop_statement(database: &str, words: &mut Words<'_>) -> Statement {
     if words.next_is("DATABASE") || words.next_is("SCHEMA") {
         words.skip("IF");
         words.skip("EXISTS");
         let Some(name) = words.name() else { return Statement::Change };
         // All of its tables, whichever they were.
-        let all = Name { database: Some(name.table), table: "*".to_owned() };
-        return Statement::events(database, text, "drop", vec![all]);
+        let all = TableName { database: Some(name.table), table: "*".to_owned() };
+        return Statement::tables(database, "drop", vec![all]);
     }
     if !(words.next_is("TABLE") || words.next_is("TABLES")) {
         return Statement::Nothing;
     }
     words.skip("IF");
     words.skip("EXISTS");
-    Statement::events(database, text, "drop", words.names())
+    Statement::tables(database, "drop", words.names())
 }
 
 /// `RENAME TABLE a TO b, …`. Each old name is told; the new one begins with its first row.
-fn rename(database: &str, text: &str, words: &mut Words<'_>) -> Statement {
+fn rename(database: &str, words: &mut Words<'_>) -> Statement {
     if !(words.next_is("TABLE") || words.next_is("TABLES")) {
         return Statement::Nothing;
     }
@@ -103,11 +125,11 @@ fn rename(database: &str, text: &str, words: &mut Words<'_>) -> Statement {
             break;
         }
     }
-    Statement::events(database, text, "rename", names)
+    Statement::tables(database, "rename", names)
 }
 
 /// `ALTER TABLE a …`: a rename, or partitions and tablespaces whose rows go or are exchanged.
-fn alter(database: &str, text: &str, words: &mut Words<'_>) -> Statement {
+fn alter(database: &str, words: &mut Words<'_>) -> Statement {
     if !words.next_is("TABLE") {
         return Statement::Nothing;
     }
@@ -136,14 +158,41 @@ fn alter(database: &str, text: &str, words: &mut Words<'_>) -> Statement {
     match what {
         Some(what) => {
             others.insert(0, name);
-            Statement::events(database, text, what, others)
+            Statement::tables(database, what, others)
         }
         None => Statement::Nothing,
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Name {
+/// `CREATE TABLE a …` behind these words: filled by a query that no row follows, or only defined. With rows, the server writes the query away.
+fn create_table(words: &mut Words<'_>) -> Statement {
+    words.skip("IF");
+    words.skip("NOT");
+    words.skip("EXISTS");
+    if words.name().is_none() {
+        return Statement::Change;
+    }
+    let (mut depth, mut before) = (0, Word::Sign(' '));
+    while let Some(word) = words.next() {
+        // Partitions have VALUES and indexes have WITH: deeper inside.
+        let may_begin = (depth == 0 && before != Word::Sign('.')) || before == Word::Sign('(');
+        match word {
+            Word::Sign('(') => depth += 1,
+            Word::Sign(')') => depth -= 1,
+            Word::Plain(_) if may_begin => match word.keyword().as_deref() {
+                Some("SELECT" | "VALUES" | "WITH" | "TABLE") => return Statement::Change,
+                Some("LIKE") => return Statement::Nothing,
+                _ => {}
+            },
+            _ => {}
+        }
+        before = word;
+    }
+    Statement::Nothing
+}
+
+/// A table as a statement names it.
+struct TableName {
     database: Option<String>,
     table: String,
 }
@@ -152,8 +201,8 @@ struct Name {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Word<'a> {
     Plain(&'a str),
-    /// In backquotes, which are left away; doubled ones inside are not undone.
-    Quoted(&'a str),
+    /// In quotes of a name, which are left away; doubled ones inside are not undone.
+    Quoted(&'a str, char),
     Sign(char),
 }
 
@@ -177,6 +226,11 @@ impl<'a> Words<'a> {
     }
 
     fn next(&mut self) -> Option<Word<'a>> {
+        self.read(false)
+    }
+
+    /// `name`: one is wanted, so that what stands in double quotes is one as well (`ANSI_QUOTES`), and no string.
+    fn read(&mut self, name: bool) -> Option<Word<'a>> {
         loop {
             let rest = self.rest.trim_start();
             let first = rest.chars().next()?;
@@ -188,12 +242,12 @@ impl<'a> Words<'a> {
                 self.rest = comment.split_once("*/").map_or("", |(_, rest)| rest);
             } else if rest.starts_with('#') || rest.starts_with("-- ") || rest.starts_with("--\n") {
                 self.rest = rest.split_once('\n').map_or("", |(_, rest)| rest);
-            } else if first == '`' {
-                let (name, rest) = quoted(&rest[1..], '`');
+            } else if first == '`' || first == '"' && name {
+                let (name, rest) = quoted(&rest[1..], first, false);
                 self.rest = rest;
-                return Some(Word::Quoted(name));
+                return Some(Word::Quoted(name, first));
             } else if first == '\'' || first == '"' {
-                self.rest = quoted(&rest[1..], first).1;
+                self.rest = quoted(&rest[1..], first, true).1;
                 return Some(Word::Sign(first));
             } else if is_in_word(first) {
                 let end = rest.find(|c| !is_in_word(c)).unwrap_or(rest.len());
@@ -230,15 +284,15 @@ impl<'a> Words<'a> {
     }
 
     /// `table` or `database.table`.
-    fn name(&mut self) -> Option<Name> {
+    fn name(&mut self) -> Option<TableName> {
         let first = self.part()?;
         if self.next_is_sign('.') {
-            return Some(Name { database: Some(first), table: self.part()? });
+            return Some(TableName { database: Some(first), table: self.part()? });
         }
-        Some(Name { database: None, table: first })
+        Some(TableName { database: None, table: first })
     }
 
-    fn names(&mut self) -> Vec<Name> {
+    fn names(&mut self) -> Vec<TableName> {
         let mut names = Vec::new();
         while let Some(name) = self.name() {
             names.push(name);
@@ -250,23 +304,24 @@ impl<'a> Words<'a> {
     }
 
     fn part(&mut self) -> Option<String> {
-        match self.next()? {
+        match self.read(true)? {
             Word::Plain(name) => Some(name.to_owned()),
-            Word::Quoted(name) => Some(name.replace("``", "`")),
+            Word::Quoted(name, quote) => Some(name.replace(&format!("{quote}{quote}"), &quote.to_string())),
             Word::Sign(_) => None,
         }
     }
 }
 
 fn is_in_word(c: char) -> bool {
-    c.is_alphanumeric() || c == '_' || c == '$' || c == '@'
+    // Whatever is not ASCII may stand in a name, and so may what has been lost in reading it as UTF-8.
+    c.is_ascii_alphanumeric() || !c.is_ascii() || c == '_' || c == '$' || c == '@'
 }
 
-/// What stands before the closing quote, and what behind it. A doubled quote does not close, nor does one behind a backslash in a string.
-fn quoted(text: &str, quote: char) -> (&str, &str) {
+/// What stands before the closing quote, and what behind it. A doubled quote does not close, nor does one behind a backslash that escapes.
+fn quoted(text: &str, quote: char, escapes: bool) -> (&str, &str) {
     let mut characters = text.char_indices().peekable();
     while let Some((at, c)) = characters.next() {
-        if c == '\\' && quote != '`' {
+        if c == '\\' && escapes {
             characters.next();
         } else if c == quote {
             if characters.peek().is_some_and(|(_, next)| *next == quote) {
@@ -285,8 +340,8 @@ mod tests {
 
     fn tables(text: &str) -> Vec<String> {
         match Statement::read("shop", text) {
-            Statement::Tables(events) => {
-                events.iter().map(|e| format!("{} {}.{}", e.what, e.database, e.table)).collect()
+            Statement::Tables { what, names } => {
+                names.iter().map(|name| format!("{what} {}.{}", name.database, name.table)).collect()
             }
             other => panic!("{other:?}: {text}"),
         }
@@ -301,6 +356,14 @@ mod tests {
             ("DROP TABLE IF EXISTS `users`,other.b /* generated by server */", "drop shop.users, drop other.b"),
             ("DROP TABLE `users` /* generated by server */", "drop shop.users"),
             ("drop database if exists shop", "drop shop.*"),
+            // With ANSI_QUOTES, the server's own statements have them too.
+            ("DROP TABLE \"users\" /* generated by server */", "drop shop.users"),
+            ("TRUNCATE \"o\"\"dd\".\"back\\\"", "truncate o\"dd.back\\"),
+            ("ALTER TABLE \"a\" ADD c TEXT COMMENT 'x', RENAME TO \"b\"", "rename shop.a"),
+            ("DROP DATABASE \"shop\"", "drop shop.*"),
+            // Not UTF-8.
+            ("TRUNCATE caf\u{fffd}", "truncate shop.*"),
+            ("DROP TABLE a, `other`.`caf\u{fffd}`", "drop shop.a, drop other.*"),
             ("RENAME TABLE a TO b, x.c TO `d`", "rename shop.a, rename x.c"),
             ("ALTER TABLE a RENAME TO b", "rename shop.a"),
             ("ALTER TABLE a ADD c INT, RENAME b", "rename shop.a"),
@@ -328,7 +391,13 @@ mod tests {
             "SAVEPOINT `sp`",
             "XA COMMIT X'61',X'',1",
             "xa rollback 'a'",
-            "CREATE TABLE b AS SELECT 1 START TRANSACTION",
+            "CREATE TABLE `b` (\n  `select` int NOT NULL\n) START TRANSACTION",
+            "CREATE TABLE IF NOT EXISTS b LIKE x.table",
+            "CREATE TABLE b (LIKE a)",
+            "CREATE TABLE x.select (a INT COMMENT 'SELECT', FULLTEXT (a) WITH PARSER ngram) /* SELECT */ COMMENT=\"TABLE\" \
+             PARTITION BY RANGE (a) (PARTITION p VALUES LESS THAN (5), PARTITION q VALUES LESS THAN MAXVALUE)",
+            "CREATE TEMPORARY TABLE b SELECT 1",
+            "CREATE VIEW b AS SELECT 1",
             "ANALYZE TABLE t",
         ] {
             assert_eq!(Statement::read("shop", text), Statement::Nothing, "{text}");
@@ -345,6 +414,14 @@ mod tests {
             "WITH c AS (SELECT 1) DELETE FROM t",
             "LOAD DATA INFILE 'x' INTO TABLE t",
             "CALL p()",
+            "CREATE TABLE b AS SELECT 1",
+            "create table if not exists b select * from a",
+            "CREATE TABLE `b` (c INT, KEY (c)) ENGINE=InnoDB IGNORE (SELECT 1)",
+            "CREATE TABLE b (((SELECT 1)))",
+            "CREATE TABLE b TABLE a",
+            "CREATE TABLE b VALUES ROW(1)",
+            "CREATE TABLE b WITH c AS (SELECT 1) SELECT * FROM c",
+            "TRUNCATE caf\u{fffd}.t",
             "FROBNICATE t",
             "(SELECT 1)",
             "",
@@ -372,6 +449,8 @@ mod tests {
         ] {
             assert_eq!(beginning(text), shown);
         }
+        let many = format!("DROP TABLE {}", ["é"; 5000].join(","));
+        assert!(beginning(&many).len() <= SHOWN_BYTES + 5, "{}", beginning(&many));
     }
 
     #[test]
