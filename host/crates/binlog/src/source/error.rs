@@ -43,6 +43,8 @@ pub enum StreamError {
     Rollback { at: FilePosition, statement: String },
     #[error("the binlog has {kind} at {at}, where no transaction has begun. Restart; if it comes again, {BEGIN_ANEW}")]
     OutOfPlace { at: FilePosition, kind: String },
+    #[error("the transaction that begins at {at} has {kind} inside. Restart; if it comes again, {BEGIN_ANEW}")]
+    Misplaced { at: FilePosition, kind: String },
     #[error("a record cannot be written: {0}")]
     Record(#[from] EnvelopeError),
     #[error(
@@ -71,7 +73,7 @@ impl StreamError {
             Self::Statement { .. } => "SOURCE_STATEMENT",
             Self::Xa { .. } | Self::XaSize { .. } => "SOURCE_XA",
             Self::Rollback { .. } => "SOURCE_ROLLBACK",
-            Self::OutOfPlace { .. } => "BINLOG_MALFORMED",
+            Self::OutOfPlace { .. } | Self::Misplaced { .. } => "BINLOG_MALFORMED",
             Self::Record(error) => error.code(),
             Self::ServerChanged { .. } => "SOURCE_CHANGED",
             Self::HalfTransaction { .. } => "SOURCE_HALF_TRANSACTION",

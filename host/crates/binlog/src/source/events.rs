@@ -272,8 +272,19 @@ impl EventReader {
                 }
                 self.commit(kind, block)
             }
-            // Known, and without rows. Types that are not known or not supported never come here.
-            _ => Ok(Step::Taken),
+            // Known, and without rows; or marked by the server as what may be left out.
+            K::Unknown
+            | K::Ignorable
+            | K::RowsQuery
+            | K::Stop
+            | K::FormatDescription
+            | K::IntVar
+            | K::Rand
+            | K::UserVar
+            | K::TransactionContext
+            | K::ViewChange => Ok(Step::Taken),
+            // What begins or holds a transaction, or tells of files, has no place inside of one.
+            kind => Err(StreamError::Misplaced { at: self.boundary.clone(), kind: kind.to_string() }),
         }
     }
 

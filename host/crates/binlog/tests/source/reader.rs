@@ -16,6 +16,8 @@ const XID: u8 = EventKind::Xid as u8;
 const XA_PREPARE: u8 = EventKind::XaPrepare as u8;
 const TABLE_MAP: u8 = EventKind::TableMap as u8;
 const WRITE_ROWS: u8 = EventKind::WriteRows as u8;
+const ROTATE: u8 = EventKind::Rotate as u8;
+const PAYLOAD: u8 = EventKind::TransactionPayload as u8;
 
 /// A record that was stored: what it is, and whether delivery knows behind it that no more comes.
 type Stored = (String, bool);
@@ -208,4 +210,26 @@ fn rows_stored_before_a_restart_are_not_taken_back_unseen() {
         let error = stream.query("shop", statement.as_bytes()).unwrap_err();
         assert_eq!(error.code(), "SOURCE_ROLLBACK", "{statement}: {error}");
     }
+}
+
+#[test]
+fn a_compressed_transaction_with_what_has_no_place_in_one_stops_by_name() {
+    // Not compressed; its size is not said.
+    let payload = |events: &[u8]| {
+        let len = (events.len() as u64).to_le_bytes();
+        [&[2, 3, 0xfc, 0xff, 0, 1, 9, 0xfe], &len[..], &[0], events].concat()
+    };
+    for (kind, name) in [(PAYLOAD, "TRANSACTION_PAYLOAD_EVENT"), (GTID, "GTID_LOG_EVENT"), (ROTATE, "ROTATE_EVENT")] {
+        let mut stream = Stream::from(0);
+        stream.begin("BEGIN").unwrap();
+        let inner = [plain_event(TABLE_MAP, &table_map("shop"), 0), plain_event(kind, &[0; 8], 0)].concat();
+        let error = stream.take(PAYLOAD, &payload(&inner)).unwrap_err();
+        assert!(error.code() == "BINLOG_MALFORMED" && error.to_string().contains(name), "{error}");
+    }
+    let mut stream = Stream::from(0);
+    stream.begin("BEGIN").unwrap();
+    let inner = [(TABLE_MAP, table_map("shop")), (WRITE_ROWS, write_rows("shop", 10)), (XID, vec![1; 8])];
+    let inner: Vec<u8> = inner.iter().flat_map(|(kind, body)| plain_event(*kind, body, 0)).collect();
+    stream.take(PAYLOAD, &payload(&inner)).unwrap();
+    assert_eq!(stream.stored(), [row(0, true)]);
 }
