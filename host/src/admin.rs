@@ -1,6 +1,6 @@
 //! Health, metrics and commands over HTTP.
 //!
-//! There is no login: it listens on loopback unless the operator says otherwise, and takes no commands from web pages.
+//! There is no login: it listens on loopback unless the operator says otherwise, tells web pages nothing, and takes no commands from them.
 
 pub mod report;
 
@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -38,7 +39,7 @@ const COMMAND_TIME: Duration = Duration::from_secs(30);
 /// What the supervisor is asked to do.
 #[derive(Debug)]
 pub enum Command {
-    /// Start a stopped writer's partitions again.
+    /// Start a writer's partitions again; answered once they have started, or one has stopped.
     Resume { writer: String, answer: oneshot::Sender<Result<(), Failure>> },
 }
 
@@ -73,8 +74,6 @@ pub struct Refusal {
 #[derive(Clone)]
 struct Shared {
     observed: Observed,
-    /// It listens on loopback only.
-    local: bool,
     metrics: PrometheusHandle,
     commands: mpsc::Sender<Command>,
 }
@@ -98,7 +97,10 @@ impl Admin {
             let cure = "another mysync may be running; choose another admin.listen, or \"none\"";
             Fault::failed("ADMIN_LISTEN", format!("cannot listen on {address}: {error}: {cure}"))
         })?;
-        let router = router(Shared { observed, local: address.ip().is_loopback(), metrics, commands });
+        let mut router = router(Shared { observed, metrics, commands });
+        if address.ip().is_loopback() {
+            router = router.layer(middleware::from_fn(for_this_machine));
+        }
         Ok(Some(Self { listener, router }))
     }
 
@@ -127,6 +129,15 @@ fn router(shared: Shared) -> Router {
         .route("/api/status", get(status))
         .route("/api/writers/{name}/resume", post(resume))
         .with_state(shared)
+}
+
+/// A page of another site can have its own name lead here; it cannot send another name than its own.
+async fn for_this_machine(request: Request, next: Next) -> Response {
+    if names_this_machine(request.headers()) {
+        return next.run(request).await;
+    }
+    let message = "the request names another host than this machine: send it to 127.0.0.1";
+    refusal(StatusCode::FORBIDDEN, "ADMIN_HOST", message)
 }
 
 async fn metrics(State(shared): State<Shared>) -> Response {
@@ -161,10 +172,6 @@ fn verdict(good: bool, lines: Vec<String>) -> Response {
 }
 
 async fn resume(State(shared): State<Shared>, Path(writer): Path<String>, headers: HeaderMap) -> Response {
-    if shared.local && !names_this_machine(&headers) {
-        let message = "the request names another host than this machine: send it to 127.0.0.1";
-        return refusal(StatusCode::FORBIDDEN, "ADMIN_HOST", message);
-    }
     // Browsers name the page that sends a POST; nobody else does.
     if headers.contains_key(header::ORIGIN) {
         let message = "web pages may not send commands: use 'mysync writer resume'";
@@ -187,7 +194,6 @@ async fn resume(State(shared): State<Shared>, Path(writer): Path<String>, header
     }
 }
 
-/// A page of another site can have its own name lead here; it cannot send another name than its own.
 fn names_this_machine(headers: &HeaderMap) -> bool {
     let Some(host) = headers.get(header::HOST) else { return true };
     host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()).is_some_and(|authority| {
@@ -290,21 +296,53 @@ mod tests {
         assert_eq!(answered.await.unwrap().unwrap().status, 503);
     }
 
-    #[tokio::test]
-    async fn a_web_page_commands_nothing() {
-        let mut served = serve().await;
-        let address = served.address;
-        let answered = tokio::task::spawn_blocking(move || {
+    async fn asked(address: SocketAddr, head: &'static str) -> String {
+        let asked = tokio::task::spawn_blocking(move || {
             let mut stream = std::net::TcpStream::connect(address).unwrap();
-            let request = "POST /api/writers/users/resume HTTP/1.0\r\nHost: x\r\nOrigin: http://evil.example\r\nContent-Length: 0\r\n\r\n";
-            stream.write_all(request.as_bytes()).unwrap();
+            stream.write_all(format!("{head}\r\nContent-Length: 0\r\n\r\n").as_bytes()).unwrap();
             let mut text = String::new();
             stream.read_to_string(&mut text).unwrap();
             text
         });
-        let text = answered.await.unwrap();
-        assert!(text.starts_with("HTTP/1.0 403") || text.starts_with("HTTP/1.1 403"), "{text}");
+        asked.await.unwrap().split_off("HTTP/1.x ".len())
+    }
+
+    #[tokio::test]
+    async fn a_web_page_commands_nothing() {
+        let mut served = serve().await;
+        let request = "POST /api/writers/users/resume HTTP/1.0\r\nHost: 127.0.0.1\r\nOrigin: http://evil.example";
+        let text = asked(served.address, request).await;
+        assert!(text.starts_with("403") && text.contains("ADMIN_ORIGIN"), "{text}");
         assert!(served.asked.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_page_whose_name_was_made_to_lead_here_reads_nothing() {
+        let served = serve().await;
+        for request in [
+            "GET /api/status HTTP/1.0\r\nHost: evil.example",
+            "GET /metrics HTTP/1.0\r\nHost: evil.example:7070",
+            "GET /healthz HTTP/1.0\r\nHost: 127.0.0.1.evil.example",
+            "GET /readyz HTTP/1.0\r\nHost: x",
+            "GET /nothing HTTP/1.0\r\nHost: x",
+            "POST /api/writers/users/resume HTTP/1.0\r\nHost: evil.example",
+        ] {
+            let text = asked(served.address, request).await;
+            assert!(text.starts_with("403") && text.contains("ADMIN_HOST"), "{request}: {text}");
+        }
+        for request in ["GET /metrics HTTP/1.0\r\nHost: localhost:1", "GET /api/status HTTP/1.0\r\nX: y"] {
+            assert!(asked(served.address, request).await.starts_with("200"), "{request}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_listens_for_others_answers_to_any_name() {
+        let (admin, _asked) = bind("0.0.0.0:0", Arc::default()).await.unwrap();
+        let admin = admin.unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], admin.address().unwrap().port()));
+        let shutdown = Shutdown::default();
+        tokio::spawn(admin.serve(shutdown.ending()));
+        assert!(asked(address, "GET /metrics HTTP/1.0\r\nHost: db1.example").await.starts_with("200"));
     }
 
     #[tokio::test]

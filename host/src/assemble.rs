@@ -44,7 +44,7 @@ pub async fn run(
     }
     let stores = Arc::new(stores);
     for writer in &settings.writers {
-        supervisor.start(&writer.name, launch(&settings, writer, &stores, &log, &engine, &board)?);
+        supervisor.start(&writer.name, launch(&settings, writer, &stores, &log, &engine)?);
     }
     let mut source = Mysql::new(adapters::mysql(&settings.source, &log.id().to_string(), settings.log.partitions));
     let mut records = log.writer();
@@ -63,18 +63,15 @@ fn launch(
     stores: &Arc<Stores>,
     log: &Arc<EmbeddedLog>,
     engine: &Engine,
-    board: &Arc<Board>,
 ) -> Result<Launch, Fault> {
     let file = writer.file.clone();
     let Some(folder) = settings.folders.iter().find(|folder| file.parent() == Some(&folder.path)).cloned() else {
         return Err(Fault::unusable("CONFIG_VALUE", format!("{} lies in no folder", file.display())));
     };
     let (source, partitions) = (settings.source.name.clone(), settings.log.partitions);
-    let (folder, stores, log, engine, board) =
-        (Arc::new(folder), stores.clone(), log.clone(), engine.clone(), board.clone());
-    Ok(Arc::new(move |partition, ending| {
-        let (folder, stores, log, engine, board) =
-            (folder.clone(), stores.clone(), log.clone(), engine.clone(), board.clone());
+    let (folder, stores, log, engine) = (Arc::new(folder), stores.clone(), log.clone(), engine.clone());
+    Ok(Arc::new(move |partition, status, ending| {
+        let (folder, stores, log, engine) = (folder.clone(), stores.clone(), log.clone(), engine.clone());
         let (file, source) = (file.clone(), source.clone());
         Box::pin(async move {
             let writer =
@@ -86,7 +83,7 @@ fn launch(
                 log: log.reader(&writer.name, partition).map_err(Failure::from)?,
                 plugin: Plugin::load(&engine, adapters::plugin(&writer, partitions)).await?,
                 connector: Redis::new(store, &source, &writer.name, partition),
-                status: board.writer(&writer.name, partition),
+                status,
                 owner: owner(),
                 tables: writer.tables,
                 writer: writer.name,

@@ -10,6 +10,8 @@ use super::Observed;
 
 /// How long trouble may last before it turns health red: a server's restart takes less.
 pub const PATIENCE_US: u64 = 30_000_000;
+/// How long a start may take: the largest component compiles in less.
+const START_PATIENCE_US: u64 = 60_000_000;
 
 /// Everything, at one moment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -143,9 +145,11 @@ impl WriterReport {
 impl Observed {
     fn capture_trouble(&self, now_us: u64) -> Option<Reason> {
         let silence_us = self.silence_us(now_us);
-        let (code, message) = match self.board.capture.state() {
+        let (state, held_us) = self.board.capture.held(now_us);
+        let (code, message) = match state {
             State::Stopped(failure) => told(&failure),
-            State::Retrying(failure) if silence_us > PATIENCE_US => told(&failure),
+            State::Retrying(failure) if held_us.max(silence_us) > PATIENCE_US => told(&failure),
+            State::Starting if held_us > START_PATIENCE_US => slow_start(held_us),
             State::Ended => ("CAPTURE_ENDED".to_owned(), "capture has ended".to_owned()),
             _ if silence_us > PATIENCE_US => (
                 "SOURCE_SILENT".to_owned(),
@@ -156,17 +160,23 @@ impl Observed {
         Some(Reason { of: "capture".to_owned(), code, message })
     }
 
-    /// Why a delivery is dead.
+    /// Why a delivery is dead. A lag alone is none: it has much to do.
     fn writer_trouble(&self, partition: u32, status: &DeliverStatus, now_us: u64) -> Option<(String, String)> {
-        // What cannot be told counts from the start: a store that is slow to start is no dead delivery either.
-        let lag_us = || self.board.lag_us(partition, status, now_us).unwrap_or(now_us.saturating_sub(self.started_us));
-        match status.state() {
+        let lag_us = || self.board.lag_us(partition, status, now_us).unwrap_or(0);
+        let (state, held_us) = status.held(now_us);
+        match state {
             State::Stopped(failure) => Some(told(&failure)),
-            State::Retrying(failure) if lag_us() > PATIENCE_US => Some(told(&failure)),
+            State::Retrying(failure) if held_us.max(lag_us()) > PATIENCE_US => Some(told(&failure)),
+            State::Starting if held_us > START_PATIENCE_US => Some(slow_start(held_us)),
             State::Ended => Some(("DELIVERY_ENDED".to_owned(), "delivery has ended".to_owned())),
             _ => None,
         }
     }
+}
+
+fn slow_start(held_us: u64) -> (String, String) {
+    let message = format!("it has been starting for {} s, and neither runs nor has failed", held_us / 1_000_000);
+    ("START_SLOW".to_owned(), message)
 }
 
 fn told(failure: &Failure) -> (String, String) {
@@ -195,17 +205,26 @@ fn seconds(micros: u64) -> f64 {
 mod tests {
     use std::sync::Arc;
 
+    use mysync_pipeline::status::now_us;
+
     use super::*;
 
-    const NOW: u64 = 1_000_000_000_000;
-
-    fn observed() -> Observed {
-        let observed = Observed { source: "shop".to_owned(), board: Arc::new(Board::default()), started_us: NOW };
+    fn observed() -> (Observed, u64) {
+        let observed = Observed::new("shop".to_owned(), Arc::new(Board::default()));
+        let now = observed.started_us;
         observed.board.capture.set_state(State::Running);
         observed.board.capture.timelines().lead(&[0]);
-        observed.board.capture.heard_us.store(NOW, Relaxed);
+        observed.board.capture.heard_us.store(now, Relaxed);
         observed.board.writer("users", 0).set_state(State::Running);
-        observed
+        (observed, now)
+    }
+
+    /// What is said after this time, in which the source was heard.
+    fn after(observed: &Observed, elapsed_us: u64) -> Report {
+        // States are set a little after the start.
+        let now_us = now_us() + elapsed_us;
+        observed.board.capture.heard_us.store(now_us, Relaxed);
+        Report::new(observed, now_us)
     }
 
     fn refused() -> Failure {
@@ -214,33 +233,33 @@ mod tests {
 
     #[test]
     fn an_idle_source_is_no_lag_and_a_silent_one_is() {
-        let observed = observed();
-        assert_eq!(Report::new(&observed, NOW + 1_000_000).writers[0].lag_seconds, Some(0.0));
-        let silent = Report::new(&observed, NOW + PATIENCE_US + 1);
+        let (observed, now) = observed();
+        assert_eq!(Report::new(&observed, now + 1_000_000).writers[0].lag_seconds, Some(0.0));
+        let silent = Report::new(&observed, now + PATIENCE_US + 1);
         assert!(!silent.healthy && silent.reasons[0].code == "SOURCE_SILENT");
         assert!(silent.writers[0].lag_seconds.unwrap() > 30.0);
     }
 
     #[test]
     fn a_backlog_of_unknown_age_is_not_half_a_century() {
-        let observed = observed();
+        let (observed, now) = observed();
         observed.board.capture.timelines().lead(&[10]);
-        assert_eq!(Report::new(&observed, NOW).writers[0].lag_seconds, None);
+        assert_eq!(Report::new(&observed, now).writers[0].lag_seconds, None);
         let writer = observed.board.writer("users", 0);
-        writer.committed_us.store(NOW - 2_000_000, Relaxed);
-        assert_eq!(Report::new(&observed, NOW).writers[0].lag_seconds, Some(2.0));
+        writer.committed_us.store(now - 2_000_000, Relaxed);
+        assert_eq!(Report::new(&observed, now).writers[0].lag_seconds, Some(2.0));
     }
 
     #[test]
     fn health_is_red_when_a_delivery_is_dead_and_green_while_it_recovers() {
-        let observed = observed();
+        let (observed, now) = observed();
         let writer = observed.board.writer("users", 0);
         writer.set_state(State::Retrying(refused()));
-        assert!(Report::new(&observed, NOW).healthy, "a store may restart");
+        assert!(Report::new(&observed, now).healthy, "a store may restart");
         observed.board.capture.timelines().lead(&[10]);
-        assert!(Report::new(&observed, NOW).healthy, "nobody knows yet");
-        writer.committed_us.store(NOW - PATIENCE_US - 1, Relaxed);
-        let report = Report::new(&observed, NOW);
+        assert!(Report::new(&observed, now).healthy, "nobody knows yet");
+        writer.committed_us.store(now - PATIENCE_US - 1, Relaxed);
+        let report = Report::new(&observed, now);
         let expected = Reason {
             of: "writer users/0".to_owned(),
             code: "REDIS_UNREACHABLE".to_owned(),
@@ -248,25 +267,53 @@ mod tests {
         };
         assert_eq!(report.reasons, [expected]);
         writer.set_state(State::Stopped(Failure::definite("WASM_TRAP", "trapped")));
-        assert_eq!(Report::new(&observed, NOW).reasons[0].code, "WASM_TRAP");
-        let never = observed.board.writer("orders", 0);
-        never.set_state(State::Retrying(refused()));
-        observed.board.capture.heard_us.store(NOW + PATIENCE_US, Relaxed);
-        assert_eq!(Report::new(&observed, NOW + PATIENCE_US).reasons.len(), 1, "its store is slow to start");
-        assert_eq!(Report::new(&observed, NOW + PATIENCE_US + 1).reasons.len(), 2);
+        assert_eq!(Report::new(&observed, now).reasons[0].code, "WASM_TRAP");
+    }
+
+    #[test]
+    fn a_store_that_is_gone_for_long_is_red_even_if_there_is_nothing_to_write() {
+        let (observed, _) = observed();
+        let writer = observed.board.writer("users", 0);
+        writer.set_state(State::Retrying(refused()));
+        let report = after(&observed, PATIENCE_US - 1_000_000);
+        assert!(report.healthy && report.writers[0].lag_seconds == Some(0.0), "{report:?}");
+        writer.set_state(State::Retrying(Failure::transient("REDIS_LOST_ANSWER", "cut")));
+        let report = after(&observed, PATIENCE_US + 1);
+        assert_eq!(report.reasons[0].code, "REDIS_LOST_ANSWER", "{report:?}");
+        assert_eq!(report.writers[0].lag_seconds, Some(0.0), "there is nothing to write");
+        writer.set_state(State::Running);
+        assert!(after(&observed, PATIENCE_US + 1).healthy, "it is back");
+    }
+
+    #[test]
+    fn capture_that_tries_again_for_long_is_red_even_if_the_source_is_heard() {
+        let (observed, _) = observed();
+        observed.board.capture.set_state(State::Retrying(Failure::transient("LOG_FULL", "full")));
+        assert!(after(&observed, PATIENCE_US - 1_000_000).healthy);
+        assert_eq!(after(&observed, PATIENCE_US + 1).reasons[0].code, "LOG_FULL");
+    }
+
+    #[test]
+    fn what_starts_and_never_gets_anywhere_is_red() {
+        let observed = Observed::new("shop".to_owned(), Arc::new(Board::default()));
+        observed.board.start("users", 0);
+        assert!(after(&observed, START_PATIENCE_US - 1_000_000).healthy);
+        let report = after(&observed, START_PATIENCE_US + 1);
+        let told: Vec<(&str, &str)> = report.reasons.iter().map(|r| (r.of.as_str(), r.code.as_str())).collect();
+        assert_eq!(told, [("capture", "START_SLOW"), ("writer users/0", "START_SLOW")]);
     }
 
     #[test]
     fn ready_once_everything_has_started() {
-        let observed = observed();
-        assert!(Report::new(&observed, NOW).ready);
+        let (observed, now) = observed();
+        assert!(Report::new(&observed, now).ready);
         let orders = observed.board.writer("orders", 0);
-        assert!(!Report::new(&observed, NOW).ready);
+        assert!(!Report::new(&observed, now).ready);
         orders.set_state(State::Retrying(refused()));
-        assert!(!Report::new(&observed, NOW).ready, "its store was never there");
+        assert!(!Report::new(&observed, now).ready, "its store was never there");
         orders.set_state(State::Running);
         orders.set_state(State::Retrying(refused()));
-        assert!(Report::new(&observed, NOW).ready, "its store is away for a while");
+        assert!(Report::new(&observed, now).ready, "its store is away for a while");
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl FolderSettings {
         Ok(folder)
     }
 
-    /// The TOML files in the folder, by name. Files that begin with a dot are an editor's.
+    /// The TOML files in the folder, by name, and links to some. Files that begin with a dot are an editor's.
     pub fn writer_files(&self) -> Result<Vec<PathBuf>, ConfigError> {
         let unreadable = |error: std::io::Error| {
             ConfigError::of_file(Mistake::Unreadable, &self.path, format!("cannot be read: {error}"))
@@ -96,7 +96,7 @@ impl FolderSettings {
         for entry in std::fs::read_dir(&self.path).map_err(unreadable)? {
             let path = entry.map_err(unreadable)?.path();
             let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-            if !hidden && path.extension().is_some_and(|extension| extension == "toml") {
+            if !hidden && path.extension().is_some_and(|extension| extension == "toml") && !is_special(&path) {
                 files.push(path);
             }
         }
@@ -106,6 +106,9 @@ impl FolderSettings {
 
     /// Reads a writer and holds it to the folder's ceiling.
     pub fn read_writer(&self, file: &Path) -> Result<WriterSettings, ConfigError> {
+        if is_special(file) {
+            return Err(ConfigError::of_file(Mistake::Unreadable, file, "cannot be read: it is no regular file"));
+        }
         let text = super::read_file(file, WRITER_BYTES_MAX)?;
         let name = file.file_stem().unwrap_or_default().to_string_lossy();
         let name = checked_name(&name)
@@ -152,6 +155,11 @@ impl FolderSettings {
         );
         Err(value.error(Mistake::Ceiling, message))
     }
+}
+
+/// Whether it is a FIFO, a device, a folder: reading one may never end. A link to nowhere is none of them; reading it says so.
+fn is_special(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| !found.is_file())
 }
 
 /// The component lies in the writer's folder: a link in a text must not lead out of it.
@@ -202,5 +210,39 @@ impl LimitSettings {
         };
         section.finish()?;
         Ok(limits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_is_special_neither_counts_nor_holds_up_the_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let fifo = std::process::Command::new("mkfifo").arg(at("fifo.toml")).status().unwrap();
+        assert!(fifo.success());
+        std::fs::create_dir(at("folder.toml")).unwrap();
+        symlink(at("fifo.toml"), at("linked-fifo.toml")).unwrap();
+        symlink("/dev/zero", at("zeros.toml")).unwrap();
+        std::fs::write(at("users.toml"), "component = \"a.wasm\"").unwrap();
+        symlink(at("users.toml"), at("linked.toml")).unwrap();
+        symlink(at("gone"), at("nowhere.toml")).unwrap();
+        let folder = FolderSettings {
+            path: dir.path().to_owned(),
+            connectors: Vec::new(),
+            keys: Vec::new(),
+            tables: Vec::new(),
+            limits: LimitSettings::default(),
+        };
+        let files = folder.writer_files().unwrap();
+        assert_eq!(files, ["linked.toml", "nowhere.toml", "users.toml"].map(at));
+        // What has taken a file's place is not waited for at a resume either.
+        for name in ["fifo.toml", "zeros.toml", "folder.toml", "nowhere.toml"] {
+            assert_eq!(folder.read_writer(&at(name)).unwrap_err().code(), "CONFIG_UNREADABLE", "{name}");
+        }
     }
 }

@@ -1,11 +1,13 @@
 //! What the loops tell of themselves: read by `/metrics`, `/healthz`, `/readyz` and `mysync status`.
 
 use std::collections::BTreeMap;
+use std::mem::discriminant;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use mysync_change::position::Checkpoint;
+use tokio::sync::watch;
 
 use crate::failure::Failure;
 use crate::feed::Prepared;
@@ -52,10 +54,65 @@ impl State {
     }
 }
 
+/// What ran this long without a failure has recovered; what failed again before it got any further has not.
+const STEADY_US: u64 = 5_000_000;
+
+/// A state, and since when it holds.
+#[derive(Debug)]
+struct Held(watch::Sender<Since>);
+
+#[derive(Debug)]
+struct Since {
+    state: State,
+    since_us: u64,
+    /// When it last began to try again, and where it was.
+    trouble: Option<(u64, u64)>,
+}
+
+impl Default for Held {
+    fn default() -> Self {
+        Self(watch::Sender::new(Since { state: State::default(), since_us: now_us(), trouble: None }))
+    }
+}
+
+impl Held {
+    fn get(&self) -> State {
+        self.0.borrow().state.clone()
+    }
+
+    /// `seq`: how far it has come.
+    fn set(&self, state: State, seq: u64, now_us: u64) {
+        self.0.send_if_modified(|held| {
+            if held.state == state {
+                return false;
+            }
+            let retrying = matches!(state, State::Retrying(_));
+            if discriminant(&held.state) != discriminant(&state) {
+                let is_short = held.state == State::Running && now_us.saturating_sub(held.since_us) < STEADY_US;
+                held.since_us = match held.trouble {
+                    // A store that lets us in and fails at the first batch was never back.
+                    Some((since_us, was_at)) if retrying && is_short && seq <= was_at => since_us,
+                    _ => now_us,
+                };
+            }
+            if retrying {
+                held.trouble = Some((held.since_us, seq));
+            }
+            held.state = state;
+            true
+        });
+    }
+
+    fn since(&self, now_us: u64) -> (State, u64) {
+        let held = self.0.borrow();
+        (held.state.clone(), now_us.saturating_sub(held.since_us))
+    }
+}
+
 /// Capture's own figures. Times are microseconds since 1970; 0: not yet.
 #[derive(Debug, Default)]
 pub struct CaptureStatus {
-    state: Mutex<State>,
+    state: Held,
     has_run: AtomicBool,
     /// The last sequence number in the log.
     pub seq: AtomicU64,
@@ -72,7 +129,7 @@ pub struct CaptureStatus {
 /// One writer's figures in one partition.
 #[derive(Debug, Default)]
 pub struct DeliverStatus {
-    state: Mutex<State>,
+    state: Held,
     has_run: AtomicBool,
     /// The last sequence number in effect in the store.
     pub seq: AtomicU64,
@@ -107,10 +164,18 @@ impl Latency {
         self.sum_us.fetch_add(micros.saturating_mul(rows), Relaxed);
     }
 
+    fn successor(&self) -> Self {
+        Self { buckets: std::array::from_fn(|i| copied(&self.buckets[i])), sum_us: copied(&self.sum_us) }
+    }
+
     /// Counts by bucket, and the sum in microseconds.
     pub fn read(&self) -> (Vec<u64>, u64) {
         (self.buckets.iter().map(|count| count.load(Relaxed)).collect(), self.sum_us.load(Relaxed))
     }
+}
+
+fn copied(figure: &AtomicU64) -> AtomicU64 {
+    AtomicU64::new(figure.load(Relaxed))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -119,12 +184,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl CaptureStatus {
     pub fn state(&self) -> State {
-        lock(&self.state).clone()
+        self.state.get()
+    }
+
+    /// The state, and for how many microseconds it has been of that kind.
+    pub fn held(&self, now_us: u64) -> (State, u64) {
+        self.state.since(now_us)
     }
 
     pub fn set_state(&self, state: State) {
         self.has_run.fetch_or(state == State::Running, Relaxed);
-        *lock(&self.state) = state;
+        self.state.set(state, self.seq.load(Relaxed), now_us());
     }
 
     /// Whether it is past its start: it has run, or will not without the operator.
@@ -148,17 +218,43 @@ impl CaptureStatus {
 
 impl DeliverStatus {
     pub fn state(&self) -> State {
-        lock(&self.state).clone()
+        self.state.get()
+    }
+
+    /// The state, and for how many microseconds it has been of that kind.
+    pub fn held(&self, now_us: u64) -> (State, u64) {
+        self.state.since(now_us)
     }
 
     pub fn set_state(&self, state: State) {
         self.has_run.fetch_or(state == State::Running, Relaxed);
-        *lock(&self.state) = state;
+        self.state.set(state, self.seq.load(Relaxed), now_us());
     }
 
     /// Whether it is past its start: it has run, or will not without the operator.
     pub fn has_started(&self) -> bool {
         self.state().has_started(self.has_run.load(Relaxed))
+    }
+
+    /// Waits until it is no longer starting.
+    pub async fn settled(&self) {
+        let _ = self.state.0.subscribe().wait_for(|held| held.state != State::Starting).await;
+    }
+
+    /// For the writer's next task: it starts, and goes on counting.
+    fn successor(&self) -> Self {
+        Self {
+            state: Held::default(),
+            has_run: AtomicBool::new(self.has_run.load(Relaxed)),
+            seq: copied(&self.seq),
+            committed_us: copied(&self.committed_us),
+            rows: copied(&self.rows),
+            batches: copied(&self.batches),
+            bytes: copied(&self.bytes),
+            errors: copied(&self.errors),
+            split: copied(&self.split),
+            latency: self.latency.successor(),
+        }
     }
 
     /// A batch is in effect. The latency counted is that of its oldest transaction. One that was in effect before counts once.
@@ -202,6 +298,14 @@ pub struct Board {
 }
 
 impl Board {
+    /// The status of a task that starts. Whatever is left of the one before it shows nowhere any more.
+    pub fn start(&self, name: &str, partition: u32) -> Arc<DeliverStatus> {
+        let mut writers = lock(&self.writers);
+        let status = writers.entry((name.to_owned(), partition)).or_default();
+        *status = Arc::new(status.successor());
+        status.clone()
+    }
+
     pub fn writer(&self, name: &str, partition: u32) -> Arc<DeliverStatus> {
         lock(&self.writers).entry((name.to_owned(), partition)).or_default().clone()
     }
@@ -237,4 +341,57 @@ pub const SILENCE_US: u64 = 5_000_000;
 /// Microseconds since 1970 in UTC, by this machine's clock.
 pub fn now_us() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cut() -> State {
+        State::Retrying(Failure::transient("REDIS_LOST_ANSWER", "cut"))
+    }
+
+    /// What a state is set to in these steps of (second, state, seq); answers for how many seconds the last one holds at the last step.
+    fn held(steps: &[(u64, State, u64)]) -> u64 {
+        let held = Held::default();
+        let mut now_us = 0;
+        for (second, state, seq) in steps {
+            now_us = second * 1_000_000;
+            held.set(state.clone(), *seq, now_us);
+        }
+        held.since(now_us).1 / 1_000_000
+    }
+
+    #[test]
+    fn the_same_trouble_goes_on_and_another_begins_anew() {
+        let other = State::Retrying(Failure::transient("REDIS_UNREACHABLE", "refused"));
+        assert_eq!(held(&[(1, cut(), 5), (9, other, 5), (20, cut(), 5)]), 19);
+        assert_eq!(held(&[(1, State::Running, 5), (9, State::Running, 6)]), 8);
+        assert_eq!(held(&[(1, cut(), 5), (9, State::Running, 5)]), 0);
+    }
+
+    #[test]
+    fn a_store_that_only_lets_us_in_was_never_back() {
+        assert_eq!(
+            held(&[(1, cut(), 5), (9, State::Running, 5), (10, cut(), 5), (11, State::Running, 5), (12, cut(), 5)]),
+            11
+        );
+        assert_eq!(held(&[(1, cut(), 5), (9, State::Running, 5), (10, cut(), 6)]), 0, "it has taken a batch");
+        assert_eq!(held(&[(1, cut(), 5), (9, State::Running, 5), (14, cut(), 5)]), 0, "it was there for long");
+    }
+
+    #[test]
+    fn a_writer_that_starts_again_goes_on_counting() {
+        let board = Board::default();
+        let old = board.start("users", 0);
+        old.set_state(State::Running);
+        old.rows.store(7, Relaxed);
+        old.latency().record(90, 2);
+        let new = board.start("users", 0);
+        old.set_state(State::Stopped(Failure::definite("FENCE_TAKEN", "taken")));
+        let seen = board.writer("users", 0);
+        assert_eq!((seen.state(), seen.rows.load(Relaxed), seen.latency().read().0[0]), (State::Starting, 7, 2));
+        new.set_state(cut());
+        assert!(seen.has_started(), "it has run before");
+    }
 }

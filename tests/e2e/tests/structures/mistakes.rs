@@ -103,8 +103,8 @@ async fn mistakes_in_a_mapping_are_told_with_line_and_reason_before_any_row() ->
     let mysync = world.mysync().await?;
     let reason = stopped_before_any_row(&world, &mysync, "MAPPING_TABLE_MISMATCH").await?;
     tells(&reason, &MISFIT_TOLD)?;
-    let (status, _) = mysync.post("/api/writers/people-cache/resume")?;
-    ensure!(status == 204);
+    let (status, told) = mysync.post("/api/writers/people-cache/resume")?;
+    ensure!(status == 409 && told.contains("MAPPING_TABLE_MISMATCH"), "{status}: {told}");
     tells(&stopped_before_any_row(&world, &mysync, "MAPPING_TABLE_MISMATCH").await?, &MISFIT_TOLD)?;
 
     // A mended mapping is taken at the next start, and nothing was lost.
