@@ -25,6 +25,12 @@ pub async fn has_gtids(connection: &mut Connection) -> Result<bool, SourceError>
     Ok(connection.query("SELECT @@GLOBAL.gtid_mode").await?.first() == Some("ON"))
 }
 
+/// Whether names of tables are the same in capitals and in small letters (`lower_case_table_names`): rows then have them in small ones, and
+/// statements as they were written.
+pub async fn lowers_names(connection: &mut Connection) -> Result<bool, SourceError> {
+    Ok(connection.query("SELECT @@GLOBAL.lower_case_table_names").await?.first() != Some("0"))
+}
+
 /// Its `server_uuid`, the same for as long as its data folder lives.
 pub async fn uuid(connection: &mut Connection) -> Result<String, SourceError> {
     let answer = connection.query("SELECT @@GLOBAL.server_uuid").await?;

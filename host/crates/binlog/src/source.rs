@@ -86,7 +86,8 @@ impl Mysql {
         };
         let (selected, partitions) = (self.settings.selected.clone(), self.settings.partitions);
         let reader = EventReader::new(selected, partitions, connection.event_bytes_max, &from, has_gtids)
-            .map_err(|error| StreamError::Connection(SourceError::Event(error)))?;
+            .map_err(|error| StreamError::Connection(SourceError::Event(error)))?
+            .lowering_names(server::lowers_names(&mut session).await?);
         let begin = match &from.position.gtids {
             Some(gtids) if has_gtids => DumpFrom::Gtids(gtids),
             _ => DumpFrom::File(&from.position.file),

@@ -40,6 +40,8 @@ pub struct EventReader {
     gtids: Option<GtidSet>,
     /// Whether every new transaction of the server has a GTID.
     server_has_gtids: bool,
+    /// Names in statements are the same in capitals and in small letters.
+    lowers_names: bool,
     server: String,
     plans: Plans,
     rows: RowWriter,
@@ -104,6 +106,7 @@ impl EventReader {
             boundary: from.position.file.clone(),
             gtids: from.position.gtids.clone(),
             server_has_gtids,
+            lowers_names: false,
             server: from.server.clone(),
             plans: Plans::default(),
             rows: RowWriter::new(partitions),
@@ -116,6 +119,11 @@ impl EventReader {
             last_shape: None,
             held: None,
         })
+    }
+
+    /// Says whether statements name tables in letters of any case, where rows name them in small ones.
+    pub fn lowering_names(self, lowers_names: bool) -> Self {
+        Self { lowers_names, ..self }
     }
 
     /// What the records written so far cover.
@@ -364,7 +372,8 @@ impl EventReader {
             Statement::Tables { what, names } => {
                 let ends = !transaction.begun;
                 let number = transaction.rows;
-                for Name { database, table } in names.into_iter().filter(|name| self.concerns(name)) {
+                let names = names.into_iter().map(|name| if self.lowers_names { name.lowered() } else { name });
+                for Name { database, table } in names.filter(|name| self.concerns(name)) {
                     let event = TableEvent { database, table, what: what.to_owned(), statement: beginning(&text) };
                     warn!(event.database, event.table, what, event.statement, "a table was changed as a whole");
                     if number >= self.stored_rows {

@@ -31,6 +31,12 @@ pub struct Name {
     pub table: String,
 }
 
+impl Name {
+    pub fn lowered(&self) -> Self {
+        Self { database: self.database.to_lowercase(), table: self.table.to_lowercase() }
+    }
+}
+
 impl Statement {
     /// `database` is the one that unqualified names are in.
     pub fn read(database: &str, text: &str) -> Self {

@@ -233,3 +233,34 @@ fn a_compressed_transaction_with_what_has_no_place_in_one_stops_by_name() {
     stream.take(PAYLOAD, &payload(&inner)).unwrap();
     assert_eq!(stream.stored(), [row(0, true)]);
 }
+
+#[test]
+fn a_table_named_in_capitals_is_the_one_where_names_have_no_case() {
+    for (lowers, told) in [(true, &["truncate shop.users", "drop shop.*"][..]), (false, &[])] {
+        let mut stream = Stream::from(0);
+        stream.reader = stream.reader.lowering_names(lowers);
+        stream.begin("TRUNCATE TABLE Shop.USERS").unwrap();
+        stream.begin("DROP DATABASE SHOP").unwrap();
+        let stored: Vec<String> = stream.stored().into_iter().map(|(event, _)| event).collect();
+        assert_eq!(stored, told);
+    }
+}
+
+#[test]
+fn a_name_that_is_not_utf_8_may_be_any_table_of_its_database() {
+    let mut stream = Stream::from(0);
+    stream.begin("BEGIN").unwrap();
+    stream.query("shop", b"TRUNCATE TABLE `caf\xe9`").unwrap();
+    stream.query("others", b"DROP TABLE caf\xe9").unwrap();
+    stream.take(XID, &[1; 8]).unwrap();
+    assert_eq!(stream.stored(), [("truncate shop.*".to_owned(), true)]);
+}
+
+#[test]
+fn a_statement_that_names_many_tables_is_kept_once_for_each_captured_one_and_cut() {
+    let mut stream = Stream::from(0);
+    let names: Vec<String> = (0..20_000).map(|at| format!("others.table{at}")).collect();
+    stream.begin(&format!("DROP TABLE {}, a, b", names.join(", "))).unwrap();
+    assert!(stream.block.len() < 4 << 10, "{} bytes", stream.block.len());
+    assert_eq!(stream.stored(), [("drop shop.a".to_owned(), true), ("drop shop.b".to_owned(), true)]);
+}

@@ -9,8 +9,12 @@ use mysync_binlog::event::{Cursor, EventKind, Gtid, Heartbeat};
 use mysync_binlog::payload::PayloadReader;
 use mysync_binlog::preflight::{Finding, Level, diagnose};
 use mysync_binlog::server;
+use mysync_binlog::source::{EventReader, Selected, StreamError};
 use mysync_binlog::tls::{TlsMode, TlsSettings};
-use mysync_change::position::{FilePosition, GtidSet, SourcePosition};
+use mysync_change::block::BlockBuilder;
+use mysync_change::envelope::{self, LogId, TableEvent};
+use mysync_change::pattern::Pattern;
+use mysync_change::position::{Checkpoint, FilePosition, GtidSet, SourcePosition};
 use mysync_pipeline::failure::Kind;
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -371,5 +375,55 @@ async fn a_server_without_gtids_is_followed_by_file_and_can_be_given_them() {
         mysql.run(cure.trim_end_matches(';')).await;
         mysql.run("RESET PERSIST").await;
         assert_eq!(level(&mysql.findings(Some(&from)).await, "SOURCE_GTID_MODE"), Level::Ok);
+    }
+}
+
+/// What the stream behind `from` says of whole tables, up to the server's end or an error.
+async fn tables(mysql: &Mysql, from: SourcePosition) -> Result<Vec<String>, StreamError> {
+    let to = mysql.position().await;
+    let mut dump = mysql.dump(DumpFrom::File(&from.file)).await?;
+    let selected = Selected { tables: vec![Pattern::new("source_test.*")], ..Selected::default() };
+    let from = Checkpoint { position: from, rows_of_next: 0, server: String::new() };
+    let lowers = server::lowers_names(&mut Connection::connect(&mysql.settings()).await?).await?;
+    let mut reader = EventReader::new(selected, 1, EVENT_BYTES_MAX, &from, true).unwrap().lowering_names(lowers);
+    let mut block = BlockBuilder::new(LogId([7; 16]), 1, &[0]);
+    while reader.checkpoint().position.file < to.file {
+        match dump.next_event()? {
+            Some(event) => drop(reader.take(&event, &mut block)?),
+            None => dump.fill().await?,
+        }
+    }
+    block.seal();
+    let (bytes, mut at, mut told) = (&block.partitions()[0].bytes, 0, Vec::new());
+    while let Some((envelope, next)) = envelope::read(bytes, at).unwrap() {
+        at = next;
+        if envelope.header.kind == envelope::Kind::TableEvent {
+            let event: TableEvent = serde_json::from_slice(envelope.body).unwrap();
+            told.push(format!("{} {}", event.what, event.table));
+        }
+    }
+    Ok(told)
+}
+
+#[tokio::test]
+async fn a_table_filled_by_the_statement_that_makes_it_is_not_gone_past() {
+    let (_guard, servers) = servers("tables made by queries").await;
+    for mut mysql in servers {
+        let from = mysql.position().await;
+        mysql.run("USE source_test; INSERT INTO t VALUES (1, 'v'); CREATE TABLE by_rows SELECT * FROM t").await;
+        mysql.run("CREATE TABLE like_it LIKE t; CREATE TABLE parts (a INT) PARTITION BY RANGE (a) (PARTITION p VALUES LESS THAN (5))").await;
+        mysql.run("SET SESSION sql_mode='ANSI_QUOTES'; DROP TABLE \"by_rows\"; TRUNCATE \"like_it\"").await;
+        assert_eq!(tables(&mysql, from).await.unwrap(), ["drop by_rows", "truncate like_it"]);
+        for query in ["SELECT * FROM t", "(SELECT 1)", "AS TABLE t"] {
+            let from = mysql.position().await;
+            mysql.run("SET SESSION binlog_format=STATEMENT").await;
+            mysql.run(&format!("CREATE TABLE by_statement {query}; DROP TABLE by_statement")).await;
+            let error = tables(&mysql, from).await.unwrap_err();
+            assert_eq!(error.code(), "SOURCE_STATEMENT", "{query}: {error}");
+        }
+        let from = mysql.position().await;
+        let truncated = mysql.sql.query_drop("TRUNCATE SOURCE_TEST.T").await;
+        // Where capitals name another table, there is none.
+        assert_eq!(tables(&mysql, from).await.unwrap(), truncated.map_or(&[][..], |()| &["truncate t"]));
     }
 }
