@@ -1,8 +1,9 @@
 //! Text of any MySQL charset as UTF-8. Bytes that mean nothing in their charset are an error, never a replacement character.
 
+mod multi_byte;
 mod single_byte;
 
-use encoding_rs::{DecoderResult, Encoding};
+use multi_byte::MultiByte;
 
 /// How text of a charset becomes UTF-8.
 #[derive(Debug, Clone, Copy)]
@@ -13,7 +14,7 @@ pub enum Charset {
     /// ASCII below, a table above.
     SingleByte(&'static [char; 128]),
     /// ASCII below, one to three more bytes a character.
-    MultiByte(&'static Encoding),
+    MultiByte(&'static MultiByte),
     Utf16Be,
     Utf16Le,
     Utf32,
@@ -85,13 +86,10 @@ impl Charset {
             "ucs2" | "utf16" => Self::Utf16Be,
             "utf16le" => Self::Utf16Le,
             "utf32" => Self::Utf32,
-            "gbk" | "gb2312" => Self::MultiByte(encoding_rs::GBK),
-            "gb18030" => Self::MultiByte(encoding_rs::GB18030),
-            "big5" => Self::MultiByte(encoding_rs::BIG5),
-            "sjis" | "cp932" => Self::MultiByte(encoding_rs::SHIFT_JIS),
-            "ujis" | "eucjpms" => Self::MultiByte(encoding_rs::EUC_JP),
-            "euckr" => Self::MultiByte(encoding_rs::EUC_KR),
-            _ => Self::SingleByte(single_byte::upper_half(name)?),
+            _ => match multi_byte::named(name) {
+                Some(charset) => Self::MultiByte(charset),
+                None => Self::SingleByte(single_byte::upper_half(name)?),
+            },
         })
     }
 
@@ -121,7 +119,7 @@ impl Charset {
             Self::Ascii => Err(Undecodable),
             Self::SingleByte(upper) => raw.iter().try_for_each(|byte| push(upper_or_ascii(upper, *byte), out)),
             Self::Swe7 => raw.iter().try_for_each(|byte| push(swe7(*byte), out)),
-            Self::MultiByte(encoding) => multi_byte(encoding, raw, out),
+            Self::MultiByte(charset) => charset.append(raw, out),
             Self::Utf16Be => utf16(raw, u16::from_be_bytes, out),
             Self::Utf16Le => utf16(raw, u16::from_le_bytes, out),
             Self::Utf32 => {
@@ -197,17 +195,6 @@ fn utf16(raw: &[u8], unit: fn([u8; 2]) -> u16, out: &mut Vec<u8>) -> Result<(), 
         return Err(Undecodable);
     }
     char::decode_utf16(units.iter().map(|raw| unit(*raw))).try_for_each(|character| push(character.ok(), out))
-}
-
-fn multi_byte(encoding: &'static Encoding, raw: &[u8], out: &mut Vec<u8>) -> Result<(), Undecodable> {
-    let mut decoder = encoding.new_decoder_without_bom_handling();
-    let room = decoder.max_utf8_buffer_length_without_replacement(raw.len()).ok_or(Undecodable)?;
-    let start = out.len();
-    out.resize(start + room, 0);
-    let (result, _, written) =
-        decoder.decode_to_utf8_without_replacement(raw, out.get_mut(start..).unwrap_or_default(), true);
-    out.truncate(start + written);
-    if result == DecoderResult::InputEmpty { Ok(()) } else { Err(Undecodable) }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Every MySQL type through real servers: what is decoded equals what SELECT shows and what another decoder reads.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod charsets;
 mod compare;
 mod extremes;
 mod generate;

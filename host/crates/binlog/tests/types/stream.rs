@@ -28,7 +28,7 @@ pub struct Decoded {
 type TheirRow = (Option<BinlogRow>, Option<BinlogRow>);
 
 /// Everything of one database, except columns whose name says so.
-struct Database<'a>(&'a str);
+pub struct Database<'a>(pub &'a str);
 
 impl Selection for Database<'_> {
     fn table(&self, database: &str, _: &str) -> bool {

@@ -1,7 +1,7 @@
 //! Single-byte charsets as MySQL maps them, which differs from their namesakes elsewhere: the 128 characters of bytes 80 to FF.
 //!
 //! U+FFFD stands for a byte that means nothing; it is an error, never a character. Made by asking a MySQL server for
-//! `CONVERT(CONVERT(byte USING charset) USING utf8mb4)`; `tests/charsets.rs` asks again.
+//! `CONVERT(CONVERT(byte USING charset) USING utf8mb4)`; `tests/types/charsets.rs` asks again.
 
 /// Upper halves by MySQL's charset name. The lower half is ASCII.
 pub fn upper_half(charset: &str) -> Option<&'static [char; 128]> {
