@@ -7,7 +7,7 @@ use mysync_binlog::connection::ConnectionSettings;
 use mysync_binlog::source::{MysqlSettings, Selected, StartAt};
 use mysync_binlog::tls::{TlsMode as BinlogTlsMode, TlsSettings};
 use mysync_connectors::redis;
-use mysync_log::{LogSettings as EmbeddedSettings, OutsideReader};
+use mysync_log::{LogError, LogSettings as EmbeddedSettings, OutsideReader, Seen};
 use mysync_pipeline::failure::Failure;
 use mysync_wasm::{Grant, Limits, PluginSettings};
 use sha2::{Digest, Sha256};
@@ -75,6 +75,16 @@ pub fn log(settings: &Settings) -> EmbeddedSettings {
     let LogSettings { dir, partitions, max_bytes, retention } = settings.log.clone();
     let writers = settings.writers.iter().map(|writer| writer.name.clone()).collect();
     EmbeddedSettings { dir, partitions, max_bytes, retention, writers }
+}
+
+/// The log as the configuration wants it, seen from outside.
+pub fn look(log: &LogSettings) -> Result<Seen, LogError> {
+    let seen = mysync_log::look(&log.dir)?;
+    let (stored, configured) = (seen.partitions, log.partitions);
+    if stored != configured {
+        return Err(LogError::Partitions { dir: log.dir.clone(), stored, configured });
+    }
+    Ok(seen)
 }
 
 /// Every partition of a log that another process may be writing, as `consumer` sees it.

@@ -1,13 +1,15 @@
 //! `mysync check`: everything that a start needs, looked at and nothing moved.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use mysync_binlog::preflight::{self, Finding, Level};
-use mysync_connectors::redis;
+use mysync_change::fence::{Fence, Place};
+use mysync_connectors::redis::Redis;
+use mysync_log::{LogError, Seen};
 use mysync_pipeline::failure::Failure;
+use mysync_pipeline::feed::Feed;
+use mysync_pipeline::ports::{Found, LogReader};
 use mysync_wasm::{Engine, EngineSettings, Plugin};
 
 use crate::adapters;
@@ -19,8 +21,21 @@ const CHECKING: &str = "check";
 
 const OK: Level = Level::Ok;
 
+/// The log as a start would find it.
+enum Log {
+    /// There is none: the first start makes it.
+    New,
+    Seen(Seen),
+    /// It is refused, and nothing can be held against it.
+    Refused,
+}
+
 fn finding(level: Level, code: &'static str, message: impl Into<String>) -> Finding {
     Finding { level, code, message: message.into(), cure: None }
+}
+
+fn failed(failure: Failure) -> Finding {
+    finding(Level::Fail, failure.code, failure.message)
 }
 
 pub async fn run(config: &Path) -> Result<ExitCode, Fault> {
@@ -33,10 +48,12 @@ pub async fn run(config: &Path) -> Result<ExitCode, Fault> {
         }
     };
     tell(configuration(&settings));
-    tell(source(&settings).await);
     tell(vec![log_directory(&settings.log)]);
-    tell(stores(&settings).await);
-    tell(writers(&settings).await);
+    let (log, found) = look(&settings.log);
+    tell(vec![found]);
+    tell(source(&settings, &log).await);
+    tell(stores(&settings, &log).await);
+    tell(writers(&settings, &log).await);
     Ok(if worst == Level::Fail { ExitCode::from(EXIT_FAILED) } else { ExitCode::SUCCESS })
 }
 
@@ -48,10 +65,14 @@ fn configuration(settings: &Settings) -> Vec<Finding> {
     findings
 }
 
-/// What the server says of itself.
-async fn source(settings: &Settings) -> Vec<Finding> {
+/// What the server says of itself, and of the place where the log goes on.
+async fn source(settings: &Settings, log: &Log) -> Vec<Finding> {
     let replica = adapters::replica(&settings.source, CHECKING);
-    preflight::diagnose(&replica, None)
+    let checkpoint = match log {
+        Log::Seen(seen) => seen.checkpoint.as_ref(),
+        Log::New | Log::Refused => None,
+    };
+    preflight::diagnose(&replica, checkpoint.map(|checkpoint| &checkpoint.position))
         .await
         .unwrap_or_else(|error| vec![finding(Level::Fail, error.code(), error.to_string())])
 }
@@ -74,8 +95,26 @@ fn log_directory(log: &LogSettings) -> Finding {
     }
 }
 
-/// Every connector, and every writer's fence in it.
-async fn stores(settings: &Settings) -> Vec<Finding> {
+/// The log, also while another process has it: that is no reason not to look.
+fn look(settings: &LogSettings) -> (Log, Finding) {
+    const CODE: &str = "LOG";
+    let dir = settings.dir.display();
+    match adapters::look(settings) {
+        Ok(seen) => {
+            let to = match &seen.checkpoint {
+                Some(checkpoint) => format!("capture has come to {}", checkpoint.position),
+                None => "capture has not begun".to_owned(),
+            };
+            let found = finding(OK, CODE, format!("{dir} holds log {}: {to}", seen.id));
+            (Log::Seen(seen), found)
+        }
+        Err(LogError::Absent { .. }) => (Log::New, finding(OK, CODE, format!("{dir} holds no log yet"))),
+        Err(error) => (Log::Refused, failed(error.into())),
+    }
+}
+
+/// Every connector, and every writer's fences in it.
+async fn stores(settings: &Settings, log: &Log) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (name, connector) in &settings.connectors {
         let ConnectorSettings::Redis(connector) = connector;
@@ -86,71 +125,136 @@ async fn stores(settings: &Settings) -> Vec<Finding> {
                 continue;
             }
         };
-        let writers = settings.writers.iter().filter(|writer| writer.connector == *name);
-        match fences(settings, &redis, writers).await {
-            Ok(fences) => {
-                findings.push(finding(OK, "CONNECTOR", format!("{name} answers at {redis}")));
-                findings.extend(fences);
-            }
-            Err(failure) => {
-                findings.push(finding(Level::Fail, failure.code, format!("connector {name}: {}", failure.message)));
+        let store = |writer: &str, partition: u32| Redis::new(redis.clone(), &settings.source.name, writer, partition);
+        // A fence that nobody has: whether the store answers.
+        if let Err(failure) = store("-", 0).read_fence().await {
+            let message = format!("connector {name}: {}", failure.message);
+            findings.push(finding(Level::Fail, failure.code, message));
+            continue;
+        }
+        findings.push(finding(OK, "CONNECTOR", format!("{name} answers at {redis}")));
+        for writer in settings.writers.iter().filter(|writer| writer.connector == *name) {
+            for partition in 0..settings.log.partitions {
+                let mut store = store(&writer.name, partition);
+                let found = standing(&mut store, log, &settings.log, &writer.name, partition).await;
+                findings.push(found.unwrap_or_else(failed));
             }
         }
     }
     findings
 }
 
-async fn fences(
-    settings: &Settings,
-    redis: &Arc<redis::Settings>,
-    writers: impl Iterator<Item = &WriterSettings>,
-) -> Result<Vec<Finding>, Failure> {
-    let fence =
-        |writer: &str, partition: u32| redis::Redis::new(redis.clone(), &settings.source.name, writer, partition);
-    // A connector without writers is asked for a fence that nobody has.
-    fence("-", 0).read_fence().await?;
-    let mut findings = Vec::new();
-    for writer in writers {
-        let mut logs: BTreeMap<String, u64> = BTreeMap::new();
-        for partition in 0..settings.log.partitions {
-            if let Some(fence) = fence(&writer.name, partition).read_fence().await? {
-                let seq = logs.entry(fence.log).or_default();
-                *seq = (*seq).max(fence.applied.seq);
+/// Where a writer stands in a partition, and whether it could go on there.
+async fn standing(
+    store: &mut Redis,
+    log: &Log,
+    settings: &LogSettings,
+    writer: &str,
+    partition: u32,
+) -> Result<Finding, Failure> {
+    let mut fence = store.read_fence().await?;
+    loop {
+        let found = match (log, &fence) {
+            (Log::New, Some(fence)) => replaced(settings, writer, fence, None),
+            (Log::Seen(seen), Some(fence)) if fence.log != seen.id.to_string() => {
+                replaced(settings, writer, fence, Some(seen))
             }
-        }
-        let message = match logs.iter().next() {
-            None => format!("writer {} is new to the store", writer.name),
-            Some((log, seq)) => format!("writer {} has come to seq {seq} of log {log}", writer.name),
+            (Log::Seen(_), fence) => way_on(settings, writer, partition, fence.as_ref()).await?,
+            (_, fence) => stands(writer, partition, fence.as_ref()),
         };
-        findings.push(finding(OK, "FENCE", message));
+        if found.level == OK {
+            return Ok(found);
+        }
+        // A writer that runs goes on meanwhile: what was found may be of two moments.
+        let now = store.read_fence().await?;
+        if now == fence {
+            return Ok(found);
+        }
+        fence = now;
     }
-    Ok(findings)
 }
 
-/// Compiles every component and lets it read its mapping. Nothing is cached.
-async fn writers(settings: &Settings) -> Vec<Finding> {
+fn stands(writer: &str, partition: u32, fence: Option<&Fence>) -> Finding {
+    let message = match fence {
+        None => format!("writer {writer} is new to the store in partition {partition}"),
+        Some(Fence { log, applied, .. }) => {
+            format!("writer {writer} has come to seq {} of log {log} in partition {partition}", applied.seq)
+        }
+    };
+    finding(OK, "FENCE", message)
+}
+
+fn replaced(settings: &LogSettings, writer: &str, fence: &Fence, seen: Option<&Seen>) -> Finding {
+    let dir = settings.dir.display();
+    let (holds, first) = match seen {
+        Some(seen) => (format!("log {}", seen.id), ""),
+        None => ("none".to_owned(), "mysync run # makes a new one; then "),
+    };
+    let message =
+        format!("the store was last written for writer {writer} from log {}, and {dir} holds {holds}", fence.log);
+    let cure = format!("bring that log back; or, if it is gone for good: {first}mysync writer rebase {writer}");
+    Finding { cure: Some(cure), ..finding(Level::Fail, "LOG_REPLACED", message) }
+}
+
+/// Whether the log holds what comes next for a writer.
+async fn way_on(
+    settings: &LogSettings,
+    writer: &str,
+    partition: u32,
+    fence: Option<&Fence>,
+) -> Result<Finding, Failure> {
+    let mut log = mysync_log::read_only(&settings.dir, writer, partition)?;
+    let fail = |code, message: String, cure: &str| {
+        let cure = format!("mysync writer {cure}");
+        Ok(Finding {
+            cure: Some(cure),
+            ..finding(Level::Fail, code, format!("writer {writer}, partition {partition}: {message}"))
+        })
+    };
+    if fence.is_none() && log.has_advanced().await? {
+        let message = "the fence is gone from its store, which has been written before, so rows are missing too";
+        return fail("STORE_EMPTIED", message.to_owned(), &format!("rewind {writer}"));
+    }
+    let begins = fence.map_or_else(Place::default, |fence| fence.applied.clone());
+    if let Found::Trimmed { start } = log.find(&begins).await? {
+        let code = if begins.seq == 0 { "LOG_INCOMPLETE" } else { "LOG_TRIMMED" };
+        let message = format!("it goes on behind seq {}, and the log begins behind {start}", begins.seq);
+        return fail(code, message, &format!("rebase {writer} --to start"));
+    }
+    Ok(stands(writer, partition, fence))
+}
+
+/// Compiles every component and lets it read its mapping, and the tables that the log knows. Nothing is cached.
+async fn writers(settings: &Settings, log: &Log) -> Vec<Finding> {
     if settings.writers.is_empty() {
         return Vec::new();
     }
     let engine = match Engine::new(&EngineSettings::default()) {
         Ok(engine) => engine,
-        Err(error) => return vec![finding(Level::Fail, error.code(), error.to_string())],
+        Err(error) => return vec![failed(error.into())],
     };
     let mut findings = Vec::new();
     for writer in &settings.writers {
-        let plugin = adapters::plugin(writer, settings.log.partitions);
-        let started = match Plugin::load(&engine, plugin).await {
-            Ok(plugin) => plugin.start().await.map(|_| ()),
-            Err(error) => Err(error),
-        };
-        findings.push(match started {
+        findings.push(match accepts(&engine, settings, writer, log).await {
             Ok(()) => {
                 finding(OK, "WRITER", format!("{} accepts the mapping of {}", writer.component.display(), writer.name))
             }
-            Err(error) => finding(Level::Fail, error.code(), error.to_string()),
+            Err(failure) => failed(failure),
         });
     }
     findings
+}
+
+async fn accepts(engine: &Engine, settings: &Settings, writer: &WriterSettings, log: &Log) -> Result<(), Failure> {
+    let plugin = Plugin::load(engine, adapters::plugin(writer, settings.log.partitions)).await?;
+    let instance = plugin.start().await?;
+    if let Log::Seen(_) = log {
+        // Every partition knows all of them.
+        let mut log = mysync_log::read_only(&settings.log.dir, &writer.name, 0)?;
+        let mut feed = Feed::new(&writer.name, &writer.tables, &mut log, instance, &Place::default());
+        feed.show_latest_shapes().await?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ pub struct TailOptions {
 
 #[derive(Debug, Subcommand)]
 pub enum WriterCommand {
-    /// Writes again what the log holds, from its start or behind a sequence number: after the store was emptied, or the mapping changed
+    /// Writes again what the log holds, from its start or behind a record: after the store was emptied, or the mapping changed
     Rewind(RewindOptions),
     /// Takes this log in place of the one the store was last written from: after the log's directory was lost or replaced
     Rebase(RebaseOptions),
@@ -98,7 +98,7 @@ pub struct RewindOptions {
     pub name: String,
     #[command(flatten)]
     pub config: ConfigFile,
-    /// `start`, or the sequence number behind which to begin
+    /// `start`, or the sequence number of the record behind which to begin: only the partition that holds it moves
     #[arg(long, value_name = "start|SEQ", default_value = "start", value_parser = RewindTo::parse)]
     pub to: RewindTo,
 }

@@ -3,9 +3,11 @@
 //! The fence is compared before it is replaced, so a writer that runs meanwhile loses no batch: its next one finds the fence changed and stops
 //! without effect. A process that runs is asked to begin anew; otherwise the next start does.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use mysync_change::batch::BlockReader;
+use mysync_change::envelope::EnvelopeError;
 use mysync_change::fence::{Fence, Place};
 use mysync_connectors::redis::Redis;
 use mysync_pipeline::failure::Failure;
@@ -46,15 +48,17 @@ pub async fn run(name: &str, config: &ConfigFile, to: Move) -> Result<ExitCode, 
         .ok_or_else(|| Fault::unusable("CONNECTOR_UNKNOWN", format!("there is no connector {}", writer.connector)))?;
     let redis = adapters::redis(&writer.connector, redis)?;
     let mut logs = adapters::readers(&settings.log, &writer.name)?;
-    let mut moved = false;
-    for (partition, log) in logs.iter_mut().enumerate() {
-        let partition = partition as u32;
-        let mut store = Redis::new(redis.clone(), &settings.source.name, &writer.name, partition);
-        moved |= move_partition(log, &mut store, writer, partition, to).await?;
+    let store = |partition| Redis::new(redis.clone(), &settings.source.name, &writer.name, partition);
+    let mut stores: Vec<Redis> = (0..).take(logs.len()).map(store).collect();
+    // Everything is looked at before anything is moved.
+    for (log, store) in logs.iter().zip(&mut stores) {
+        refuse_other_log(store.read_fence().await?.as_ref(), &log.log_id().to_string(), name, to)?;
     }
-    if !moved {
-        let message = format!("no record of the log has that sequence number, so writer {name} stays where it is");
-        return Err(Fault::failed("SEQ_UNKNOWN", message + ": 'mysync log tail' shows those there are"));
+    let places = destinations(&mut logs, name, to).await?;
+    for (partition, (log, store)) in (0..).zip(logs.iter().zip(&mut stores)) {
+        if let Some(place) = places.get(&partition) {
+            move_partition(store, &log.log_id().to_string(), name, partition, place, to).await?;
+        }
     }
     match settings.admin.listen {
         Some(address) => match client::post(address, &resume_path(name)) {
@@ -98,94 +102,127 @@ fn find<'s>(settings: &'s Settings, name: &str) -> Result<&'s WriterSettings, Fa
     })
 }
 
-/// Whether the partition has moved.
-async fn move_partition<L: LogReader>(
-    log: &mut L,
+async fn move_partition(
     store: &mut Redis,
-    writer: &WriterSettings,
+    log_id: &str,
+    writer: &str,
     partition: u32,
+    place: &Place,
     to: Move,
-) -> Result<bool, Fault> {
+) -> Result<(), Fault> {
     let mut last = None;
     for _ in 0..TRIES {
         let fence = store.read_fence().await?;
-        let Some(place) = destination(log, &writer.name, fence.as_ref(), to).await? else { return Ok(false) };
-        let new = replacement(&log.log_id().to_string(), fence.as_ref(), place, to);
+        refuse_other_log(fence.as_ref(), log_id, writer, to)?;
+        let new = replacement(log_id, fence.as_ref(), place.clone(), to);
         match store.replace_fence(fence.as_ref(), &new).await {
             Ok(()) => {
-                println!("{}", told(&writer.name, partition, fence.as_ref(), &new));
-                return Ok(true);
+                println!("{}", told(writer, partition, fence.as_ref(), &new));
+                return Ok(());
             }
             Err(failure) if failure.code == "FENCE_CHANGED" => last = Some(failure),
             Err(failure) => return Err(failure.into()),
         }
     }
     let why = last.map_or_else(String::new, |failure| failure.message);
-    Err(Fault::failed("FENCE_CHANGED", format!("writer {} is too busy: {why}. Stop the process first", writer.name)))
+    Err(Fault::failed("FENCE_CHANGED", format!("writer {writer} is too busy: {why}. Stop the process first")))
 }
 
-/// The place to go to; none: this partition stays where it is.
-async fn destination<L: LogReader>(
-    log: &mut L,
-    writer: &str,
-    fence: Option<&Fence>,
-    to: Move,
-) -> Result<Option<Place>, Fault> {
-    let log_id = log.log_id().to_string();
-    let start = match log.find(&Place::default()).await? {
-        Found::Trimmed { start } => start,
-        Found::Next | Found::Repeated { .. } => 0,
-    };
-    if let (Move::Rewind(_), Some(fence)) = (to, fence.filter(|fence| fence.log != log_id)) {
-        let message = format!(
-            "the store was last written for writer {writer} from log {}, and this is log {log_id}: its sequence numbers mean nothing here. \
-             'mysync writer rebase {writer}' goes on with this log",
-            fence.log
-        );
-        return Err(Fault::failed("LOG_REPLACED", message));
-    }
-    match to {
-        Move::Rewind(RewindTo::Start) if start > 0 => Err(Fault::failed(
-            "LOG_INCOMPLETE",
+/// A rewind goes to a place in the log that the store was written from.
+fn refuse_other_log(fence: Option<&Fence>, log_id: &str, writer: &str, to: Move) -> Result<(), Fault> {
+    match (to, fence.filter(|fence| fence.log != log_id)) {
+        (Move::Rewind(_), Some(Fence { log, .. })) => Err(Fault::failed(
+            "LOG_REPLACED",
             format!(
-                "the log no longer holds its first records (it begins behind seq {start}), so it cannot write everything again. 'mysync writer \
-                 rebase {writer} --to start' begins with what is left; rows that were not changed since stay as they are in the store"
+                "the store was last written for writer {writer} from log {log}, and this is log {log_id}: its sequence numbers mean nothing \
+                 here. 'mysync writer rebase {writer}' goes on with this log"
             ),
         )),
-        Move::Rewind(RewindTo::Start) => Ok(Some(Place::default())),
-        Move::Rewind(RewindTo::Behind(seq)) => {
-            let Some(place) = at_or_before(log, seq).await? else { return Ok(None) };
-            let ahead = fence.is_none_or(|fence| fence.applied.seq > place.seq);
-            // Going forward passes changes over: only where the very record was named.
-            Ok((ahead || place.seq == seq).then_some(place))
-        }
-        Move::Rebase(RebaseTo::Start) => Ok(Some(Place { seq: start, ..Place::default() })),
-        Move::Rebase(RebaseTo::End) => {
-            Ok(Some(at_or_before(log, u64::MAX).await?.unwrap_or(Place { seq: start, ..Place::default() })))
-        }
+        _ => Ok(()),
     }
 }
 
-/// The last record with this number or a smaller one. None: the log has no such record any more, or none at all.
-async fn at_or_before<L: LogReader>(log: &mut L, seq: u64) -> Result<Option<Place>, Failure> {
-    let mut block = BlockReader::default();
-    let mut found = None;
-    let mut after = 0;
-    while log.read(after, &mut block).await? {
-        let mut passed = false;
-        let read = records::each(&block, |record| {
-            passed |= record.seq > seq;
-            if record.seq <= seq {
-                found = Some(record.place());
-            }
-        });
-        read.map_err(|error| Failure::definite(error.code(), error.to_string()))?;
-        match block.last_seq() {
-            Some(last) if !passed => after = last,
-            _ => break,
+/// The partitions that move, each with the place it goes to.
+async fn destinations<L: LogReader>(logs: &mut [L], writer: &str, to: Move) -> Result<BTreeMap<u32, Place>, Fault> {
+    if let Move::Rewind(RewindTo::Behind(seq)) = to {
+        return Ok(BTreeMap::from([holder(logs, writer, seq).await?]));
+    }
+    let mut places = BTreeMap::new();
+    for (partition, log) in (0..).zip(logs) {
+        let start = match log.find(&Place::default()).await? {
+            Found::Trimmed { start } => start,
+            Found::Next | Found::Repeated { .. } => 0,
+        };
+        if matches!(to, Move::Rewind(_)) && start > 0 {
+            return Err(Fault::failed(
+                "LOG_INCOMPLETE",
+                format!(
+                    "the log no longer holds its first records (it begins behind seq {start}), so it cannot write everything again. 'mysync \
+                     writer rebase {writer} --to start' begins with what is left; rows that were not changed since stay as they are in the store"
+                ),
+            ));
+        }
+        let place = match to {
+            Move::Rebase(RebaseTo::End) => last(log).await?,
+            _ => None,
+        };
+        places.insert(partition, place.unwrap_or(Place { seq: start, ..Place::default() }));
+    }
+    Ok(places)
+}
+
+/// The partition that holds a record with exactly this number, and the record's place: another one has come to where it is by other numbers.
+async fn holder<L: LogReader>(logs: &mut [L], writer: &str, seq: u64) -> Result<(u32, Place), Fault> {
+    let mut unreadable = None;
+    for (partition, log) in (0..).zip(logs) {
+        match record(log, seq).await {
+            Ok(Some(place)) => return Ok((partition, place)),
+            Ok(None) => {}
+            // It may lie in another partition all the same.
+            Err(failure) => unreadable = Some(failure),
         }
     }
+    if let Some(failure) = unreadable {
+        return Err(failure.into());
+    }
+    let message =
+        format!("no partition of the log holds a record of exactly seq {seq}, so writer {writer} stays where it is");
+    Err(Fault::failed("SEQ_UNKNOWN", message + ": 'mysync log tail' shows those there are"))
+}
+
+/// The place of the record with exactly this number; none: it is not in this partition.
+async fn record<L: LogReader>(log: &mut L, seq: u64) -> Result<Option<Place>, Failure> {
+    let Some(before) = seq.checked_sub(1) else { return Ok(None) };
+    let (mut block, mut found) = (BlockReader::default(), None);
+    match log.read(before, &mut block).await {
+        Ok(_) => {}
+        // Its records cannot be known, and yet it can be passed over whole.
+        Err(failure) if failure.code == "LOG_BLOCK_DAMAGED" => {
+            let end = Place { seq, ..Place::default() };
+            return Ok((log.find(&end).await? == Found::Next).then_some(end));
+        }
+        Err(failure) => return Err(failure),
+    }
+    records::each(&block, |record| {
+        if record.seq == seq {
+            found = Some(record.place());
+        }
+    })
+    .map_err(unreadable)?;
     Ok(found)
+}
+
+/// The place of the last record; none: there is none.
+async fn last<L: LogReader>(log: &mut L) -> Result<Option<Place>, Failure> {
+    let (mut block, mut last) = (BlockReader::default(), None::<Place>);
+    while log.read(last.as_ref().map_or(0, |place| place.seq), &mut block).await? {
+        records::each(&block, |record| last = Some(record.place())).map_err(unreadable)?;
+    }
+    Ok(last)
+}
+
+fn unreadable(error: EnvelopeError) -> Failure {
+    Failure::definite(error.code(), error.to_string())
 }
 
 /// The fence that says so. A writer that begins at the log's start owes nothing to a former mapping.
@@ -231,15 +268,17 @@ mod tests {
 
     use super::*;
 
-    /// A log of transactions of two rows each, ten seqs apart: (10, 11), (20, 21), (30, 31); without its first `trimmed`.
+    /// A partition of transactions of two rows each, without its first `trimmed`.
     struct Twin {
         blocks: Vec<(u64, Vec<u8>)>,
         start: u64,
+        /// The end of a block that cannot be read.
+        damaged: u64,
     }
 
-    fn twin(trimmed: usize) -> Twin {
+    fn twin(firsts: [u64; 3], trimmed: usize) -> Twin {
         let (mut blocks, mut prev) = (Vec::new(), 0);
-        for first in [10, 20, 30] {
+        for first in firsts {
             let mut block = BlockBuilder::new(LogId([7; 16]), first, &[prev]);
             block.begin(TransactionId { gtid: None, file: "binlog.000001".into(), offset: first }, 1);
             for number in 0..2 {
@@ -251,7 +290,12 @@ mod tests {
             blocks.push((prev, block.partitions()[0].bytes.clone()));
         }
         let kept = blocks.split_off(trimmed);
-        Twin { start: blocks.last().map_or(0, |(last, _)| *last), blocks: kept }
+        Twin { start: blocks.last().map_or(0, |(last, _)| *last), blocks: kept, damaged: 0 }
+    }
+
+    /// Two partitions: (10, 11), (20, 21), (30, 31) and (12, 13), (22, 23), (32, 33).
+    fn log(trimmed: usize) -> [Twin; 2] {
+        [twin([10, 20, 30], trimmed), twin([12, 22, 32], trimmed)]
     }
 
     impl LogReader for Twin {
@@ -260,11 +304,19 @@ mod tests {
         }
 
         async fn find(&mut self, place: &Place) -> Result<Found, Failure> {
-            Ok(if place.seq < self.start { Found::Trimmed { start: self.start } } else { Found::Next })
+            let held = place.seq == self.start || self.blocks.iter().any(|(last, _)| *last == place.seq);
+            Ok(match place.seq < self.start {
+                true => Found::Trimmed { start: self.start },
+                false if held => Found::Next,
+                false => Found::Repeated { base: self.start },
+            })
         }
 
         async fn read(&mut self, after: u64, block: &mut BlockReader) -> Result<bool, Failure> {
             let next = self.blocks.iter().find(|(last, _)| *last > after);
+            if next.is_some_and(|(last, _)| *last == self.damaged) {
+                return Err(Failure::definite("LOG_BLOCK_DAMAGED", "its checksum does not fit its bytes"));
+            }
             next.inspect(|(_, bytes)| block.refill().extend_from_slice(bytes));
             Ok(next.is_some())
         }
@@ -292,44 +344,60 @@ mod tests {
         Fence::new(log.to_string(), "task".to_owned(), "digest".to_owned(), Place { seq, ..Place::default() })
     }
 
-    async fn goes(log: &mut Twin, at: Option<u64>, to: Move) -> Result<Option<(u64, String, u64)>, &'static str> {
-        let fence = at.map(|seq| fence(LogId([7; 16]), seq));
-        let place = destination(log, "users", fence.as_ref(), to).await.map_err(|fault| fault.code)?;
-        Ok(place.map(|place| (place.seq, place.transaction, place.row)))
+    /// Each partition that moves, with the place it goes to.
+    async fn go(log: &mut [Twin], to: Move) -> Result<Vec<(u32, u64, String, u64)>, &'static str> {
+        let places = destinations(log, "users", to).await.map_err(|fault| fault.code)?;
+        Ok(places.into_iter().map(|(partition, place)| (partition, place.seq, place.transaction, place.row)).collect())
+    }
+
+    fn start(seqs: [u64; 2]) -> Vec<(u32, u64, String, u64)> {
+        (0..).zip(seqs).map(|(partition, seq)| (partition, seq, String::new(), 0)).collect()
     }
 
     #[tokio::test]
-    async fn a_rewind_goes_back_and_passes_over_only_what_is_named() {
-        let log = &mut twin(0);
+    async fn only_the_partition_that_holds_the_record_moves() {
+        let log = &mut log(0);
         let behind = |seq| Move::Rewind(RewindTo::Behind(seq));
-        let second = Some((21, "binlog.000001:20".to_owned(), 1));
-        assert_eq!(goes(log, Some(31), Move::Rewind(RewindTo::Start)).await, Ok(Some((0, String::new(), 0))));
-        assert_eq!(goes(log, Some(31), behind(21)).await, Ok(second.clone()));
-        assert_eq!(goes(log, Some(31), behind(25)).await, Ok(second.clone()), "the last one before");
-        assert_eq!(goes(log, Some(11), behind(21)).await, Ok(second), "forward, to a record that was named");
-        assert_eq!(goes(log, Some(11), behind(25)).await, Ok(None), "never forward to one that was not");
-        assert_eq!(goes(log, Some(11), behind(5)).await, Ok(None));
+        assert_eq!(go(log, behind(21)).await, Ok(vec![(0, 21, "binlog.000001:20".to_owned(), 1)]));
+        assert_eq!(go(log, behind(22)).await, Ok(vec![(1, 22, "binlog.000001:22".to_owned(), 0)]));
+        for seq in [0, 5, 25, 40] {
+            assert_eq!(go(log, behind(seq)).await, Err("SEQ_UNKNOWN"), "{seq} is nobody's");
+        }
+        assert_eq!(go(log, Move::Rewind(RewindTo::Start)).await, Ok(start([0, 0])));
+    }
+
+    #[tokio::test]
+    async fn a_block_that_cannot_be_read_is_passed_over_by_its_end() {
+        let log = &mut log(0);
+        log[0].damaged = 21;
+        let behind = |seq| Move::Rewind(RewindTo::Behind(seq));
+        assert_eq!(go(log, behind(21)).await, Ok(vec![(0, 21, String::new(), 0)]));
+        assert_eq!(go(log, behind(22)).await, Ok(vec![(1, 22, "binlog.000001:22".to_owned(), 0)]));
+        // A record of the other partition whose number lies among those of the block.
+        assert_eq!(go(log, behind(13)).await, Ok(vec![(1, 13, "binlog.000001:12".to_owned(), 1)]));
     }
 
     #[tokio::test]
     async fn a_log_without_its_beginning_is_no_place_to_rewind_to() {
-        let log = &mut twin(2);
-        assert_eq!(goes(log, Some(31), Move::Rewind(RewindTo::Start)).await, Err("LOG_INCOMPLETE"));
-        assert_eq!(goes(log, Some(11), Move::Rebase(RebaseTo::Start)).await, Ok(Some((21, String::new(), 0))));
-        let end = Some((31, "binlog.000001:30".to_owned(), 1));
-        assert_eq!(goes(log, Some(11), Move::Rebase(RebaseTo::End)).await, Ok(end));
+        let log = &mut log(2);
+        assert_eq!(go(log, Move::Rewind(RewindTo::Start)).await, Err("LOG_INCOMPLETE"));
+        assert_eq!(go(log, Move::Rebase(RebaseTo::Start)).await, Ok(start([21, 23])));
+        let ends = [(0, 31, "binlog.000001:30"), (1, 33, "binlog.000001:32")];
+        let ends = ends.map(|(partition, seq, transaction)| (partition, seq, transaction.to_owned(), 1)).to_vec();
+        assert_eq!(go(log, Move::Rebase(RebaseTo::End)).await, Ok(ends));
+        let empty = || Twin { blocks: Vec::new(), start: 0, damaged: 0 };
+        assert_eq!(go(&mut [empty(), empty()], Move::Rebase(RebaseTo::End)).await, Ok(start([0, 0])));
     }
 
-    #[tokio::test]
-    async fn another_log_needs_a_rebase() {
-        let other = fence(LogId([8; 16]), 21);
-        let to = Move::Rewind(RewindTo::Behind(21));
-        let refused = destination(&mut twin(0), "users", Some(&other), to).await.unwrap_err();
-        assert_eq!(refused.code, "LOG_REPLACED");
-        let to = Move::Rebase(RebaseTo::Start);
-        assert_eq!(destination(&mut twin(0), "users", Some(&other), to).await.unwrap(), Some(Place::default()));
-        let empty = &mut Twin { blocks: Vec::new(), start: 0 };
-        assert_eq!(goes(empty, None, Move::Rebase(RebaseTo::End)).await, Ok(Some((0, String::new(), 0))));
+    #[test]
+    fn another_log_needs_a_rebase() {
+        let (ours, other) = (LogId([7; 16]).to_string(), fence(LogId([8; 16]), 21));
+        for to in [RewindTo::Start, RewindTo::Behind(21)] {
+            let refused = refuse_other_log(Some(&other), &ours, "users", Move::Rewind(to)).unwrap_err();
+            assert_eq!(refused.code, "LOG_REPLACED");
+            assert_eq!(refuse_other_log(None, &ours, "users", Move::Rewind(to)), Ok(()));
+        }
+        assert_eq!(refuse_other_log(Some(&other), &ours, "users", Move::Rebase(RebaseTo::Start)), Ok(()));
     }
 
     #[test]

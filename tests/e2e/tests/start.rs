@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::TcpListener;
 
 use anyhow::{Context, Result, ensure};
-use mysync_e2e_tests::{Options, World, told};
+use mysync_e2e_tests::{Options, World, shop, told};
 use mysync_test_support::{Mysync, free_port, until};
 
 const ONE: &str = "INSERT INTO shop.users VALUES (1, 'Ada', NULL, 'London', 1)";
@@ -37,6 +37,14 @@ async fn refused(world: &World, code: &str) -> Result<String> {
     let said = mysync.log();
     ensure!(status.code() == Some(1), "{status}: {said}");
     ensure!(said.contains(&format!("mysync: [{code}] ")), "{code} is not named: {said}");
+    Ok(said)
+}
+
+/// `mysync check` fails, and names this. Answers everything that it said.
+fn check_fails(world: &World, code: &str) -> Result<String> {
+    let check = world.command(&["check"])?;
+    let said = String::from_utf8_lossy(&check.stdout).into_owned();
+    ensure!(check.status.code() == Some(1) && said.contains(&format!("FAIL {code}: ")), "{code}: {said}");
     Ok(said)
 }
 
@@ -168,7 +176,8 @@ async fn a_purged_position_is_refused_and_a_new_log_goes_on() -> Result<()> {
     world.mysql.exec(&format!("PURGE BINARY LOGS TO '{file}'")).await?;
 
     let said = refused(&world, "SOURCE_PURGED").await?;
-    let cure = cure(&said, "SOURCE_PURGED")?;
+    let (checked, cure) = (check_fails(&world, "SOURCE_PURGED")?, cure(&said, "SOURCE_PURGED")?);
+    ensure!(checked.contains(cure), "{checked}");
     ensure!(cure.contains("[log] dir") && cure.contains("mysync writer rebase"), "{cure}");
     std::fs::rename(world.data(), world.dir().join("old"))?;
     let mysync = world.mysync().await?;
@@ -217,6 +226,7 @@ async fn check_looks_at_everything_and_moves_nothing() -> Result<()> {
         "SOURCE_LOG_BIN",
         "SOURCE_POSITION",
         "LOG_DIRECTORY",
+        "LOG",
         "CONNECTOR",
         "FENCE",
         "WRITER",
@@ -255,6 +265,71 @@ async fn check_looks_at_everything_and_moves_nothing() -> Result<()> {
     let said = String::from_utf8_lossy(&check.stderr);
     ensure!(check.status.code() == Some(2) && said.contains("users-cache.toml"), "{check:?}");
     ensure!(said.contains("is `conector` meant to be it?"), "{said}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_finds_what_a_start_would_stop_at() -> Result<()> {
+    let test = "check_finds_what_a_start_would_stop_at";
+    let Some(world) = World::start(test, Options::default()).await? else { return Ok(()) };
+    let mysync = world.mysync().await?;
+    world.mysql.exec(ONE).await?;
+    world.wait_equal().await?;
+    ensure!(mysync.terminate().await?.success());
+    let log = world.fence("users-cache", 0)?.context("no fence")?["log"].as_str().context("no log")?.to_owned();
+    let said = world.command_well(&["check"])?;
+    ensure!(said.contains(&format!("holds log {log}: capture has come to ")), "{said}");
+    ensure!(said.contains(&format!("of log {log} in partition 0")), "{said}");
+
+    // The table is known from the log.
+    world.write_writer("users-cache", &shop::USERS.replace("\"email\"", "\"emial\""))?;
+    let said = check_fails(&world, "MAPPING_TABLE_MISMATCH")?;
+    ensure!(said.contains("did you mean `email`?") && said.matches("FAIL").count() == 1, "{said}");
+    world.write_writer("users-cache", shop::USERS)?;
+
+    world.redis.ask::<()>(&["DEL", "mysync:fence:{shop/users-cache/0}"])?;
+    let said = check_fails(&world, "STORE_EMPTIED")?;
+    ensure!(cure(&said, "STORE_EMPTIED")? == "mysync writer rewind users-cache", "{said}");
+    ensure!(world.fence("users-cache", 0)?.is_none(), "a check has written");
+    world.command_well(&["writer", "rewind", "users-cache"])?;
+    world.command_well(&["check"])?;
+
+    // No log, and another one.
+    let old = world.dir().join("old");
+    std::fs::rename(world.data(), &old)?;
+    let said = check_fails(&world, "LOG_REPLACED")?;
+    ensure!(said.matches("FAIL LOG_REPLACED: ").count() == 3 && !world.data().exists(), "{said}");
+    let mysync = world.mysync().await?;
+    let said = check_fails(&world, "LOG_REPLACED")?;
+    ensure!(cure(&said, "LOG_REPLACED")?.ends_with(": mysync writer rebase bulk-cache"), "{said}");
+    ensure!(mysync.terminate().await?.success());
+    std::fs::remove_dir_all(world.data())?;
+    std::fs::rename(&old, world.data())?;
+    world.command_well(&["check"])?;
+
+    world.reconfigure(&Options { log: "partitions = 2", ..Options::default() })?;
+    check_fails(&world, "LOG_PARTITIONS")?;
+    world.reconfigure(&Options::default())?;
+    // In the file's first page: its name, and the number of its format.
+    let whole = std::fs::read(world.data().join("log.sqlite"))?;
+    std::fs::rename(world.data(), &old)?;
+    std::fs::create_dir(world.data())?;
+    for (at, bytes, code) in [(0, "SQLite format 2", "LOG_DAMAGED"), (60, "\0\0\0c", "LOG_VERSION")] {
+        let mut changed = whole.clone();
+        changed[at..at + bytes.len()].copy_from_slice(bytes.as_bytes());
+        std::fs::write(world.data().join("log.sqlite"), changed)?;
+        let said = check_fails(&world, code)?;
+        ensure!(said.matches("FAIL").count() == 1, "nothing can be held against it: {said}");
+    }
+    std::fs::remove_dir_all(world.data())?;
+    std::fs::rename(&old, world.data())?;
+
+    // A server that knows nothing of what was read: made anew, or another one.
+    if world.mysql.exec("RESET BINARY LOGS AND GTIDS").await.is_err() {
+        world.mysql.exec("RESET MASTER").await?;
+    }
+    let said = check_fails(&world, "SOURCE_FOREIGN")?;
+    ensure!(cure(&said, "SOURCE_FOREIGN")?.contains("the right server"), "{said}");
     Ok(())
 }
 
