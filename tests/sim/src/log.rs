@@ -36,7 +36,12 @@ struct State {
     appends: Vec<Append>,
     /// How many appends a power cut leaves.
     synced: usize,
-    leaders: u64,
+    /// The first number of each leader.
+    starts: Vec<u64>,
+    /// How many appends there were when the last one started.
+    led: usize,
+    /// Nothing is deleted.
+    kept: bool,
     shapes: Vec<(Fingerprint, Arc<TableShape>)>,
     advanced: Vec<Option<u64>>,
     /// The last record that was deleted in each partition.
@@ -59,7 +64,9 @@ impl SimLog {
             id: LogId([1; 16]),
             appends: Vec::new(),
             synced: 0,
-            leaders: 0,
+            starts: Vec::new(),
+            led: 0,
+            kept: false,
             shapes: Vec::new(),
             advanced: vec![None; partitions],
             trimmed: vec![0; partitions],
@@ -78,6 +85,19 @@ impl SimLog {
         let kept = state.synced + self.random.below(unsynced as u64 + 1) as usize;
         state.appends.truncate(kept);
         state.synced = kept;
+    }
+
+    /// From here on nothing is deleted.
+    pub fn keep(&self) {
+        self.lock().kept = true;
+    }
+
+    /// The power goes before anything of the last leader was synced.
+    pub fn lose_last_leader(&self) {
+        let mut state = self.lock();
+        let led = state.led;
+        state.appends.truncate(led);
+        state.synced = led;
     }
 
     /// Another log takes its place, as when the directory is wiped.
@@ -114,7 +134,7 @@ impl State {
 
     /// Deletes synced blocks of a partition that end at or before `seq`.
     fn trim(&mut self, partition: usize, seq: u64) {
-        let synced = self.synced;
+        let synced = if self.kept { 0 } else { self.synced };
         for append in &mut self.appends[..synced] {
             append.blocks.retain(|block| {
                 let goes = block.partition == partition && block.last <= seq;
@@ -131,11 +151,15 @@ impl LogWriter for SimLog {
     async fn lead(&mut self) -> Result<Lead, Failure> {
         self.random.may_fail("leading")?;
         let mut state = self.lock();
-        state.leaders += 1;
+        // As with the clock in a real log: numbers never come back, not even those of a lost tail.
+        let next_seq = (state.starts.len() as u64 + 1) << 20;
+        state.starts.push(next_seq);
+        state.led = state.appends.len();
+        // Its start is on the disk, and with it all that was stored before.
+        state.synced = state.led;
         Ok(Lead {
             log_id: state.id,
-            // As with the clock in a real log: numbers never come back, not even those of a lost tail.
-            next_seq: state.leaders << 20,
+            next_seq,
             prevs: (0..self.partitions).map(|partition| state.last(partition)).collect(),
             checkpoint: state.appends.iter().rev().find_map(|append| append.checkpoint.clone()),
         })
@@ -193,7 +217,9 @@ impl LogReader for SimLogReader {
             return Ok(Found::Next);
         }
         let before = state.blocks(self.partition).filter(|block| block.last < place.seq).last();
-        Ok(Found::Repeated { base: before.map_or(start, |block| block.last) })
+        let leader = state.starts.iter().rev().find(|first| **first <= place.seq);
+        let base = before.map_or(start, |block| block.last).max(leader.map_or(0, |first| first - 1));
+        Ok(Found::Repeated { base })
     }
 
     async fn read(&mut self, after: u64, block: &mut BlockReader) -> Result<bool, Failure> {

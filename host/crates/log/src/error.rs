@@ -26,7 +26,7 @@ impl fmt::Display for Holder {
         match seq {
             0 => write!(
                 f,
-                "writer {writer} has not written to its store since the start, in partition {partition}, and the oldest records are {seconds}s old"
+                "writer {writer} has not written to its store since the start (partition {partition}), and the oldest records are {seconds}s old"
             ),
             _ => write!(
                 f,

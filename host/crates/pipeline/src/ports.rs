@@ -55,8 +55,8 @@ pub trait LogWriter: Send {
 pub enum Found {
     /// With the next record, which names the place as the one before it.
     Next,
-    /// The place is not in the log, though `base` before it is: an unsynced tail was lost and the source is being read again. The
-    /// records behind `base` repeat those up to the place.
+    /// The place is not in the log: an unsynced tail was lost, all of it behind `base`, and the source is being read again. The records
+    /// behind `base` repeat those up to the place.
     Repeated { base: u64 },
     /// Records behind the place have been deleted; the log begins behind `start`.
     Trimmed { start: u64 },

@@ -48,8 +48,7 @@ impl Consumers {
 
     /// The configured writer that has come least far in a partition, and how far; none: no writer is configured.
     pub fn slowest(&self, partition: u32) -> Option<(&str, u64)> {
-        let passed =
-            self.writers.iter().map(|name| (name.as_str(), self.progress(name, partition).seq.load(Relaxed)));
+        let passed = self.writers.iter().map(|name| (name.as_str(), self.progress(name, partition).seq.load(Relaxed)));
         passed.min_by_key(|(_, seq)| *seq)
     }
 }

@@ -1,4 +1,5 @@
-//! What keeps the log in order, on a thread of its own: deletes what nobody needs, and moves the WAL into the file. It takes the writing connection for short steps only, so that appends do not wait long.
+//! What keeps the log in order, on a thread of its own: deletes what nobody needs, and moves the WAL into the file. It takes the
+//! writing connection for short steps only, so that appends do not wait long.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;

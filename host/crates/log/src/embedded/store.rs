@@ -66,7 +66,8 @@ impl Store {
         self.synchronous("FULL")?;
         let noted = self.database.commit(|connection| {
             connection.execute("INSERT INTO leader VALUES (?1)", [signed(next_seq)])?;
-            let old = "DELETE FROM leader WHERE start <= (SELECT start FROM leader ORDER BY start DESC LIMIT 1 OFFSET ?1)";
+            let old =
+                "DELETE FROM leader WHERE start <= (SELECT start FROM leader ORDER BY start DESC LIMIT 1 OFFSET ?1)";
             connection.execute(old, [LEADERS])
         });
         self.synchronous("NORMAL")?;

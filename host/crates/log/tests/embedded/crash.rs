@@ -130,6 +130,14 @@ async fn a_wal_that_was_cut_or_zeroed_anywhere_leaves_whole_appends() {
     assert!(kept.len() > 10 && kept.first() < kept.last(), "too few different ends: {kept:?}");
 }
 
+/// A log's directory as a power cut leaves it: with the WAL of an earlier moment.
+fn without_tail(dir: &Path, wal: &[u8]) -> tempfile::TempDir {
+    let left = tempfile::tempdir().unwrap();
+    std::fs::copy(dir.join("log.sqlite"), left.path().join("log.sqlite")).unwrap();
+    std::fs::write(left.path().join("log.sqlite-wal"), wal).unwrap();
+    left
+}
+
 #[tokio::test]
 async fn the_lost_tail_of_a_power_cut_is_found_again_under_new_numbers() {
     let dir = tempfile::tempdir().unwrap();
@@ -138,12 +146,9 @@ async fn the_lost_tail_of_a_power_cut_is_found_again_under_new_numbers() {
     let base = leader.append(0, 3, 10).await;
     let synced = std::fs::read(dir.path().join("log.sqlite-wal")).unwrap();
     let lost = leader.append(1, 3, 10).await;
-    let file = std::fs::read(dir.path().join("log.sqlite")).unwrap();
+    let dir = without_tail(dir.path(), &synced);
     drop((log, leader));
 
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("log.sqlite"), file).unwrap();
-    std::fs::write(dir.path().join("log.sqlite-wal"), synced).unwrap();
     let log = open(dir.path());
     let mut reader = log.reader("w", 0).unwrap();
     let place = crate::support::place(lost, 1, 2);
@@ -155,4 +160,36 @@ async fn the_lost_tail_of_a_power_cut_is_found_again_under_new_numbers() {
     assert_eq!(reader.find(&place).await, Ok(Found::Repeated { base }));
     let found = mysync_pipeline::feed::find_again(&mut reader, "w", &place, base).await.unwrap();
     assert_eq!(found, crate::support::place(again, 1, 2));
+}
+
+#[tokio::test]
+async fn a_lost_tail_that_the_source_does_not_repeat_is_given_up_after_as_many_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    Leader::new(&log).await.append(0, 3, 10).await;
+    // Everything that the next leader stores is lost.
+    let mut leader = Leader::new(&log).await;
+    let first = leader.block.next_seq();
+    let synced = std::fs::read(dir.path().join("log.sqlite-wal")).unwrap();
+    leader.append(1, 3, 10).await;
+    let lost = leader.append(2, 3, 10).await;
+    let dir = without_tail(dir.path(), &synced);
+    drop((log, leader));
+
+    let log = open(dir.path());
+    let mut leader = Leader::new(&log).await;
+    assert_eq!(leader.checkpoint, Some(checkpoint(1)));
+    let mut reader = log.reader("w", 0).unwrap();
+    let place = crate::support::place(lost, 2, 2);
+    assert_eq!(reader.find(&place).await, Ok(Found::Repeated { base: first - 1 }), "former leaders have lost nothing");
+    let mut search = Box::pin(mysync_pipeline::feed::find_again(&mut reader, "w", &place, first - 1));
+    leader.append(11, 5, 10).await;
+    tokio::select! {
+        biased;
+        outcome = &mut search => panic!("five records are fewer than were lost: {outcome:?}"),
+        () = std::future::ready(()) => {}
+    }
+    leader.append(12, 1, 10).await;
+    let outcome = tokio::time::timeout(std::time::Duration::from_secs(60), search).await.expect("it waits for ever");
+    assert_eq!(outcome.unwrap_err().code, "PLACE_LOST");
 }

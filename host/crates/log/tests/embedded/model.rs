@@ -41,6 +41,8 @@ struct Model {
     blocks: [Vec<Vec<Record>>; PARTITIONS],
     transactions: u64,
     covered: Option<u64>,
+    /// The first number of each leader.
+    starts: Vec<u64>,
 }
 
 impl Model {
@@ -68,7 +70,7 @@ async fn play(steps: Vec<Step>, probes: Vec<(usize, u64)>) {
     let dir = tempfile::tempdir().unwrap();
     let mut log = open(dir.path());
     let mut leader = Leader::new(&log).await;
-    let mut model = Model::default();
+    let mut model = Model { starts: vec![leader.block.next_seq()], ..Model::default() };
     for step in steps {
         match step {
             Step::Append(transactions) => {
@@ -83,22 +85,26 @@ async fn play(steps: Vec<Step>, probes: Vec<(usize, u64)>) {
                 leader.take(99, &rows, 20);
                 leader.block.discard();
             }
-            Step::Lead => leader = Leader::new(&log).await,
+            Step::Lead => {
+                leader = Leader::new(&log).await;
+                model.starts.push(leader.block.next_seq());
+            }
             Step::Restart => {
                 drop((leader, log));
                 log = open(dir.path());
                 leader = Leader::new(&log).await;
+                model.starts.push(leader.block.next_seq());
             }
         }
         let expected = model.covered.map(|transactions| checkpoint(transactions.max(1)));
         assert_eq!(leader.checkpoint, expected);
     }
     for (partition, blocks) in model.blocks.iter().enumerate() {
-        compare(&log, partition, blocks, &probes).await;
+        compare(&log, partition, blocks, &model.starts, &probes).await;
     }
 }
 
-async fn compare(log: &EmbeddedLog, partition: usize, blocks: &[Vec<Record>], probes: &[(usize, u64)]) {
+async fn compare(log: &EmbeddedLog, partition: usize, blocks: &[Vec<Record>], starts: &[u64], probes: &[(usize, u64)]) {
     let mut reader = log.reader("w", partition as u32).unwrap();
     let all: Vec<&Record> = blocks.iter().flatten().collect();
     for after in [0].into_iter().chain(all.iter().map(|record| record.seq)) {
@@ -117,8 +123,9 @@ async fn compare(log: &EmbeddedLog, partition: usize, blocks: &[Vec<Record>], pr
     for (at, off) in probes {
         let Some(record) = all.get(at % all.len().max(1)) else { continue };
         let place = place(record.seq + off, record.transaction, record.row);
-        let base =
-            blocks.iter().filter_map(|block| block.last()).map(|last| last.seq).filter(|last| *last < place.seq).max();
+        let lasts = blocks.iter().filter_map(|block| block.last()).map(|last| last.seq);
+        let before_starts = starts.iter().map(|start| start - 1);
+        let base = lasts.chain(before_starts).filter(|seq| *seq < place.seq).max();
         let expected = if *off == 0 { Found::Next } else { Found::Repeated { base: base.unwrap_or(0) } };
         assert_eq!(reader.find(&place).await.unwrap(), expected, "{place:?}");
     }

@@ -121,6 +121,57 @@ async fn a_writer_rewound_while_nothing_ran_finds_its_records() {
 }
 
 #[tokio::test]
+async fn a_writer_whose_store_is_away_since_the_start_keeps_its_records_however_long_that_takes() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = LogSettings { partitions: 2, ..forgetful(dir.path(), &["w"]) };
+    let log = EmbeddedLog::open(&LogSettings { retention: Duration::from_secs(3600), ..old.clone() }).unwrap();
+    let mut leader = Leader::new(&log).await;
+    for transaction in 0..10 {
+        leader.take(transaction, &[0, 1], 10);
+        leader.store(transaction).await.unwrap();
+    }
+    let last = leader.block.next_seq() - 1;
+    for partition in 0..2 {
+        log.reader("w", partition).unwrap().advance(last).await.unwrap();
+    }
+    drop((leader, log));
+
+    // What it once said of itself is no longer true of a writer that was rewound meanwhile. One partition's store is heard of again.
+    let log = EmbeddedLog::open(&old).unwrap();
+    let mut heard = log.reader("w", 1).unwrap();
+    heard.advance(last).await.unwrap();
+    let trimmed = async || matches!(heard.find(&BEGINNING).await, Ok(Found::Trimmed { .. }));
+    until("the other partition is shortened", trimmed).await;
+    assert_eq!(read_all(&mut log.reader("w", 0).unwrap(), 0).await.len(), 10);
+}
+
+#[tokio::test]
+async fn a_full_log_names_the_writer_that_has_not_been_heard_of_since_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = LogSettings { max_bytes: 4 << 20, writers: named(&["w"]), ..settings(dir.path()) };
+    let log = EmbeddedLog::open(&small).unwrap();
+    let last = Leader::new(&log).await.append(0, 1, 10).await;
+    log.reader("w", 0).unwrap().advance(last).await.unwrap();
+    drop(log);
+
+    let log = EmbeddedLog::open(&small).unwrap();
+    let mut leader = Leader::new(&log).await;
+    let mut transaction = 1;
+    let failure = loop {
+        leader.take(transaction, &[0; 10], 5000);
+        match leader.store(transaction).await {
+            Ok(()) => transaction += 1,
+            Err(failure) => break failure,
+        }
+    };
+    assert_eq!(failure.code, "LOG_FULL");
+    assert!(failure.message.contains("writer w has not written to its store since the start"), "{}", failure.message);
+    let last = leader.block.next_seq() - 1;
+    log.reader("w", 0).unwrap().advance(last).await.unwrap();
+    until("capture goes on", async || !log.figures().paused).await;
+}
+
+#[tokio::test]
 async fn a_full_log_waits_for_the_writer_that_is_behind_and_names_it() {
     let dir = tempfile::tempdir().unwrap();
     let small = LogSettings { max_bytes: 4 << 20, writers: named(&["fast", "slow"]), ..settings(dir.path()) };
