@@ -268,6 +268,16 @@ async fn what_is_passed_over_in_one_partition_moves_no_other() -> Result<()> {
         let mut parts = status["writers"].as_array().context("no writers")?.iter();
         parts.find(|part| part["partition"] == partition).cloned().context("no such partition")
     };
+    let are_there = async |ids: std::ops::Range<u32>| {
+        let keys: Vec<String> = ids.map(|id| format!("user:{id}")).collect();
+        let words: Vec<&str> = ["EXISTS"].into_iter().chain(keys.iter().map(String::as_str)).collect();
+        let what = "every user that may be there is";
+        until(what, async || Ok(ensure!(world.redis.ask::<usize>(&words)? == keys.len()))).await
+    };
+    for id in 10..20 {
+        user(&world, id).await?;
+    }
+    are_there(10..20).await?;
     user(&world, 2).await?;
     let (partition, reason) = until("a partition has stopped", async || {
         for partition in 0..2 {
@@ -280,7 +290,7 @@ async fn what_is_passed_over_in_one_partition_moves_no_other() -> Result<()> {
     })
     .await?;
     let other = 1 - partition;
-    for id in 10..20 {
+    for id in 100..120 {
         user(&world, id).await?;
     }
     // It has come further than the row that is passed over.
@@ -302,9 +312,7 @@ async fn what_is_passed_over_in_one_partition_moves_no_other() -> Result<()> {
     ensure!(applied(partition)? == seq, "{said}");
 
     let mysync = world.mysync().await?;
-    let users: Vec<String> = (10..20).map(|id| format!("user:{id}")).collect();
-    let words: Vec<&str> = ["EXISTS"].into_iter().chain(users.iter().map(String::as_str)).collect();
-    until("every user that may be there is", async || Ok(ensure!(world.redis.ask::<u64>(&words)? == 10))).await?;
+    are_there(100..120).await?;
     wait_healthy(&mysync).await?;
     ensure!(mysync.terminate().await?.success());
     Ok(())
