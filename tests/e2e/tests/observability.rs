@@ -543,6 +543,12 @@ async fn nobody_but_this_machine_is_told_or_commands_anything_unless_it_is_allow
         ensure!(resume(headers)? == 403, "{headers}");
         ensure!(told::writer(&mysync, "users-cache")?["state"] == "stopped", "{headers}");
     }
+    // Nor is such a page told anything.
+    for page in ["/metrics", "/healthz", "/readyz", "/api/status"] {
+        let get = format!("GET {page} HTTP/1.1\r\nConnection: close\r\nHost: ");
+        ensure!(request(&address, &format!("{get}evil.example\r\n\r\n"))? == 403, "{page}");
+        ensure!(request(&address, &format!("{get}{address}\r\n\r\n"))? != 403, "{page}");
+    }
     ensure!(request(&address, "GET /api/writers/users-cache/resume HTTP/1.0\r\n\r\n")? == 405);
     ensure!(request(&address, "POST /healthz HTTP/1.0\r\nContent-Length: 0\r\n\r\n")? == 405);
     let unknown = world.command(&["writer", "resume", "nobody"])?;

@@ -105,6 +105,10 @@ async fn mistakes_in_a_mapping_are_told_with_line_and_reason_before_any_row() ->
     tells(&reason, &MISFIT_TOLD)?;
     let (status, told) = mysync.post("/api/writers/people-cache/resume")?;
     ensure!(status == 409 && told.contains("MAPPING_TABLE_MISMATCH"), "{status}: {told}");
+    let resume = world.command(&["writer", "resume", "people-cache"])?;
+    let told = String::from_utf8_lossy(&resume.stderr);
+    ensure!(resume.status.code() == Some(1) && told.contains("[WRITER_NOT_RESUMED] "), "{resume:?}");
+    ensure!(told.contains("[MAPPING_TABLE_MISMATCH] "), "{told}");
     tells(&stopped_before_any_row(&world, &mysync, "MAPPING_TABLE_MISMATCH").await?, &MISFIT_TOLD)?;
 
     // A mended mapping is taken at the next start, and nothing was lost.
