@@ -73,6 +73,8 @@ struct Transaction {
     rows: u64,
     /// Whether any of them was written, now or before a restart.
     written: bool,
+    /// Whether rows of it are in the log, and nothing has been written since the restart.
+    resumed: bool,
 }
 
 #[derive(Debug)]
@@ -215,7 +217,8 @@ impl EventReader {
         self.plans.begin_transaction();
         let id = TransactionId { gtid, file: self.cursor.file().clone(), offset: begin };
         block.begin(id, committed_us);
-        self.transaction = Some(Transaction { number, written: self.stored_rows > 0, ..Transaction::default() });
+        let resumed = self.stored_rows > 0;
+        self.transaction = Some(Transaction { number, written: resumed, resumed, ..Transaction::default() });
         Ok(Step::Taken)
     }
 
@@ -342,6 +345,7 @@ impl EventReader {
                 })?;
                 transaction.rows += written;
                 transaction.written |= written > skip;
+                transaction.resumed &= written <= skip;
             }
         }
         Ok(())
@@ -401,6 +405,12 @@ impl EventReader {
 
     fn commit(&mut self, kind: EventKind, block: &mut BlockBuilder) -> Result<Step, StreamError> {
         let Some(transaction) = self.transaction.take() else { return Err(self.out_of_place(kind)) };
+        if transaction.resumed {
+            // What followed is excluded by now, and the last stored row was not known to be the last: an event of no table says so.
+            let (database, table, statement) = Default::default();
+            let event = TableEvent { database, table, what: "end".to_owned(), statement };
+            block.table_event(Fingerprint([0; 16]), transaction.rows.max(self.stored_rows), &event)?;
+        }
         block.end();
         self.stored_rows = 0;
         if let (Some(gtids), Some(number)) = (&mut self.gtids, transaction.number) {

@@ -264,3 +264,22 @@ fn a_statement_that_names_many_tables_is_kept_once_for_each_captured_one_and_cut
     assert!(stream.block.len() < 4 << 10, "{} bytes", stream.block.len());
     assert_eq!(stream.stored(), [("drop shop.a".to_owned(), true), ("drop shop.b".to_owned(), true)]);
 }
+
+#[test]
+fn a_transaction_whose_rest_is_excluded_before_a_restart_is_known_to_be_over() {
+    let mut stream = Stream::from(1);
+    stream.begin("BEGIN").unwrap();
+    stream.row("others", 10).unwrap();
+    stream.row("others", 10).unwrap();
+    stream.take(XID, &[1; 8]).unwrap();
+    stream.begin("BEGIN").unwrap();
+    stream.take(XID, &[1; 8]).unwrap();
+    assert_eq!(stream.stored(), [("end .".to_owned(), true)]);
+
+    let mut stream = Stream::from(1);
+    stream.begin("BEGIN").unwrap();
+    stream.row("shop", 10).unwrap();
+    stream.row("shop", 10).unwrap();
+    stream.take(XID, &[1; 8]).unwrap();
+    assert_eq!(stream.stored(), [row(1, true)]);
+}
