@@ -8,7 +8,7 @@ mod facts;
 
 use std::fmt;
 
-use mysync_change::position::SourcePosition;
+use mysync_change::position::Checkpoint;
 
 use self::facts::Facts;
 use crate::connection::{Connection, ConnectionSettings, SourceError};
@@ -65,11 +65,8 @@ impl fmt::Display for Finding {
 
 /// Logs in and looks at everything. `from` is where the stream would go on. An error means that the server could not be reached or did not
 /// let us in: a finding to show as well.
-pub async fn diagnose(
-    settings: &ConnectionSettings,
-    from: Option<&SourcePosition>,
-) -> Result<Vec<Finding>, SourceError> {
+pub async fn diagnose(settings: &ConnectionSettings, from: Option<&Checkpoint>) -> Result<Vec<Finding>, SourceError> {
     let mut connection = Connection::connect(settings).await?;
-    let facts = Facts::read(&mut connection, from).await?;
+    let facts = Facts::read(&mut connection).await?;
     Ok(checks::judge(&facts, settings, from))
 }

@@ -76,7 +76,7 @@ impl Mysql {
     async fn start(&mut self, from: Option<&Checkpoint>) -> Result<Checkpoint, StreamError> {
         self.stream = None;
         let connection = &self.settings.connection;
-        self.told = tell(preflight::diagnose(connection, from.map(|from| &from.position)).await?, &self.told)?;
+        self.told = tell(preflight::diagnose(connection, from).await?, &self.told)?;
         let mut session = Connection::connect(connection).await?;
         let server = server::uuid(&mut session).await?;
         let has_gtids = server::has_gtids(&mut session).await?;
@@ -99,18 +99,18 @@ impl Mysql {
     }
 
     async fn beginning(&self, session: &mut Connection, server: String) -> Result<Checkpoint, StreamError> {
-        /// Where the first event of a file stands.
-        const FIRST: u64 = 4;
         let position = match &self.settings.start {
             StartAt::Now => server::position(session).await?,
             StartAt::File(file) => SourcePosition { gtids: None, file: file.clone() },
-            // The server finds the file.
-            StartAt::Gtids(gtids) => {
-                SourcePosition { gtids: Some(gtids.clone()), file: FilePosition { file: "".into(), offset: FIRST } }
-            }
+            StartAt::Gtids(gtids) => SourcePosition { gtids: Some(gtids.clone()), file: unnamed() },
         };
         Ok(Checkpoint { position, rows_of_next: 0, server })
     }
+}
+
+/// Where the server begins is for it to find, by GTIDs. Its first event names the file.
+fn unnamed() -> FilePosition {
+    FilePosition { file: "".into(), offset: 4 }
 }
 
 /// A checkpoint, if it means something on this server.
@@ -126,7 +126,8 @@ fn same_source(from: &Checkpoint, server: &str, has_gtids: bool) -> Result<Check
         return Err(StreamError::HalfTransaction { rows: from.rows_of_next, ours, theirs });
     }
     warn!(ours, theirs, "another server is being read from here on");
-    Ok(Checkpoint { server: theirs, ..from.clone() })
+    let position = SourcePosition { file: unnamed(), ..from.position.clone() };
+    Ok(Checkpoint { position, server: theirs, ..from.clone() })
 }
 
 /// Says what was found, unless it is what was said before, and refuses a server that does not fit.
@@ -222,5 +223,22 @@ impl Stream {
     fn answer(&mut self) -> Checkpoint {
         self.answered = Instant::now();
         self.reader.checkpoint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_takes_over_is_not_asked_for_files_of_the_former() {
+        let gtids = "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5".parse().unwrap();
+        let position = SourcePosition { gtids: Some(gtids), file: "binlog.000050:900".parse().unwrap() };
+        let from = Checkpoint { position, rows_of_next: 0, server: "former".to_owned() };
+        assert_eq!(same_source(&from, "former", true).unwrap(), from);
+        let on_another = same_source(&from, "another", true).unwrap();
+        assert_eq!((&*on_another.server, &on_another.position.gtids), ("another", &from.position.gtids));
+        // An idle server names no place of its own before the next checkpoint is stored.
+        assert_eq!(on_another.position.file, unnamed());
     }
 }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use mysync_change::position::{GtidSource, SourcePosition};
+use mysync_change::position::{Checkpoint, FilePosition, GtidSet, GtidSource};
 
 use super::facts::{Facts, Seen};
 use super::{Finding, Level};
@@ -24,7 +24,7 @@ fn fail(code: &'static str, message: impl Into<String>, cure: impl Into<String>)
     Finding { level: Level::Fail, code, message: message.into(), cure: Some(cure.into()) }
 }
 
-pub(super) fn judge(facts: &Facts, settings: &ConnectionSettings, from: Option<&SourcePosition>) -> Vec<Finding> {
+pub(super) fn judge(facts: &Facts, settings: &ConnectionSettings, from: Option<&Checkpoint>) -> Vec<Finding> {
     let mut findings = vec![ok("SOURCE_VERSION", format!("MySQL {}", facts.version))];
     findings.push(log_bin(facts));
     findings.push(format_row(facts));
@@ -192,46 +192,73 @@ fn gtids(facts: &Facts) -> Finding {
     }
 }
 
-fn position(facts: &Facts, from: Option<&SourcePosition>) -> Finding {
+fn position(facts: &Facts, from: Option<&Checkpoint>) -> Finding {
     const CODE: &str = "SOURCE_POSITION";
-    /// What the stream itself would stop with.
-    const PURGED: &str = "SOURCE_PURGED";
     let Some(from) = from else { return ok(CODE, "there is no position to go on from yet") };
-    match (&from.gtids, facts.variable("gtid_mode")) {
-        (Some(ours), Some("ON")) => {
-            let gone = facts.purged.minus(ours);
-            let foreign = ours.minus(&facts.executed);
-            if !gone.is_empty() {
-                fail(PURGED, format!("the server has purged transactions that were not read: {gone}"), BEGIN_ANEW)
-            } else if !foreign.is_empty() {
-                let message = format!("transactions were read that the server does not have: {foreign}");
-                fail(
-                    "SOURCE_FOREIGN",
-                    message,
-                    format!("check that this is the right server; if it lost them, {BEGIN_ANEW}"),
-                )
-            } else {
-                ok(CODE, "the server still has everything that follows the position")
-            }
-        }
-        (Some(_), mode) => fail(
+    let unlisted = || Some(warn(CODE, "the binlog files cannot be listed", grant_client(facts)));
+    let (file, files) = (&from.position.file, facts.files.get());
+    let finding = match (&from.position.gtids, facts.variable("gtid_mode")) {
+        (Some(ours), Some("ON")) => gtids_do_not_go_on(facts, ours).or_else(|| match files {
+            // Files mean nothing on another server.
+            _ if from.server != facts.uuid => None,
+            None => unlisted(),
+            Some(files) => given_again(facts, ours, files, file),
+        }),
+        (Some(_), mode) => Some(fail(
             "SOURCE_GTID_MODE",
             format!("the position is a GTID set, but gtid_mode is {}", mode.unwrap_or("OFF")),
             format!("turn gtid_mode back on, or {BEGIN_ANEW}"),
-        ),
-        (None, _) => match facts.files.get() {
-            None => warn(CODE, "the binlog files cannot be listed", grant_client(facts)),
-            Some(files) => match files.iter().find(|file| file.file == from.file.file) {
-                None => fail(PURGED, format!("the server no longer has {}", from.file.file), BEGIN_ANEW),
-                Some(file) if file.offset < from.file.offset => fail(
-                    PURGED,
-                    format!("{} ends at {}, before {}", file.file, file.offset, from.file.offset),
-                    BEGIN_ANEW,
-                ),
-                Some(_) => ok(CODE, "the server still has everything that follows the position"),
-            },
-        },
+        )),
+        (None, _) => files.map_or_else(unlisted, |files| file_does_not_go_on(files, file)),
+    };
+    finding.unwrap_or_else(|| ok(CODE, "the server still has everything that follows the position"))
+}
+
+/// What the stream itself would stop with.
+const PURGED: &str = "SOURCE_PURGED";
+const FOREIGN: &str = "SOURCE_FOREIGN";
+
+fn gtids_do_not_go_on(facts: &Facts, ours: &GtidSet) -> Option<Finding> {
+    let gone = facts.purged.minus(ours);
+    let foreign = ours.minus(&facts.executed).minus(&facts.owned);
+    if !gone.is_empty() {
+        let message = format!("the server has purged transactions that were not read: {gone}");
+        Some(fail(PURGED, message, BEGIN_ANEW))
+    } else if !foreign.is_empty() {
+        let message = format!("transactions were read that the server does not have: {foreign}");
+        Some(fail(FOREIGN, message, format!("check that this is the right server; if it lost them, {BEGIN_ANEW}")))
+    } else {
+        None
     }
+}
+
+/// A server whose binlog was reset, or lost its end in a crash, gives the numbers that are free again to other transactions. By GTIDs alone
+/// these were read already. But then its files end before where they were read to.
+fn given_again(facts: &Facts, ours: &GtidSet, files: &[FilePosition], read_to: &FilePosition) -> Option<Finding> {
+    let base = |position: &FilePosition| position.file.rsplit_once('.').map(|(base, _)| base.to_owned());
+    // A file that is purged says nothing, except that newer ones are there. None is named before the first event came.
+    let end = files.iter().find(|file| file.file == read_to.file).or(files.last())?;
+    let is_short = base(end) == base(read_to) && end < read_to;
+    // Whoever resets the binlog and sets gtid_purged keeps the numbers from being given again.
+    if !is_short || ours.is_subset_of(&facts.purged) {
+        return None;
+    }
+    let message = format!(
+        "the binlog was read to {read_to} and ends at {end}: it was reset or lost its end, and other transactions may have the GTIDs of \
+         those that were read"
+    );
+    Some(fail(FOREIGN, message, BEGIN_ANEW))
+}
+
+fn file_does_not_go_on(files: &[FilePosition], from: &FilePosition) -> Option<Finding> {
+    let message = match files.iter().find(|file| file.file == from.file) {
+        None => format!("the server no longer has {}", from.file),
+        Some(file) if file.offset < from.offset => {
+            format!("{} ends at {}, before {}", file.file, file.offset, from.offset)
+        }
+        Some(_) => return None,
+    };
+    Some(fail(PURGED, message, BEGIN_ANEW))
 }
 
 fn life(facts: &Facts) -> Finding {

@@ -1,12 +1,9 @@
 use std::collections::BTreeMap;
 
-use mysync_change::position::{FilePosition, GtidSet, SourcePosition};
+use mysync_change::position::{FilePosition, GtidSet};
 
 use crate::connection::{Connection, SourceError};
 use crate::server::{self, Clock};
-
-/// A transaction reaches the binlog's readers a moment before the server counts it as executed.
-const EXECUTED_WAIT_SECONDS: u32 = 3;
 
 /// An answer that needs a privilege.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,13 +58,17 @@ pub(super) struct Facts {
     /// Ours, as GRANT names it.
     pub account: String,
     pub grants: Vec<String>,
+    /// Which server this is.
+    pub uuid: String,
     pub executed: GtidSet,
+    /// Asked for before `executed`: whatever is in the binlog is in one of both.
+    pub owned: GtidSet,
     pub purged: GtidSet,
     pub clock: Clock,
 }
 
 impl Facts {
-    pub async fn read(connection: &mut Connection, from: Option<&SourcePosition>) -> Result<Self, SourceError> {
+    pub async fn read(connection: &mut Connection) -> Result<Self, SourceError> {
         let version = connection.server_version().to_owned();
         let variables = connection
             .query(
@@ -106,16 +107,10 @@ impl Facts {
         };
         let account = server::account(connection).await?;
         let grants = connection.query("SHOW GRANTS").await?.firsts().map(str::to_owned).collect();
-        let (mut executed, purged) = (server::executed(connection).await?, server::purged(connection).await?);
-        if let Some(missing) = from.and_then(|from| from.gtids.as_ref()).map(|ours| ours.minus(&executed))
-            && !missing.is_empty()
-            && variables.get("gtid_mode").is_some_and(|mode| mode == "ON")
-        {
-            let wait = format!("SELECT WAIT_FOR_EXECUTED_GTID_SET('{missing}', {EXECUTED_WAIT_SECONDS})");
-            connection.query(&wait).await?;
-            executed = server::executed(connection).await?;
-        }
+        let uuid = server::uuid(connection).await?;
+        let owned = server::owned(connection).await?;
+        let (executed, purged) = (server::executed(connection).await?, server::purged(connection).await?);
         let clock = server::clock(connection).await?;
-        Ok(Self { version, variables, replicas, filter, files, account, grants, executed, purged, clock })
+        Ok(Self { version, variables, replicas, filter, files, account, grants, uuid, executed, owned, purged, clock })
     }
 }

@@ -93,7 +93,24 @@ impl Mysql {
     }
 
     async fn findings(&self, from: Option<&SourcePosition>) -> Vec<Finding> {
-        diagnose(&self.settings(), from).await.unwrap()
+        let Some(position) = from else { return diagnose(&self.settings(), None).await.unwrap() };
+        let server = server::uuid(&mut Connection::connect(&self.settings()).await.unwrap()).await.unwrap();
+        self.findings_after(&Checkpoint { position: position.clone(), rows_of_next: 0, server }).await
+    }
+
+    async fn findings_after(&self, from: &Checkpoint) -> Vec<Finding> {
+        diagnose(&self.settings(), Some(from)).await.unwrap()
+    }
+
+    async fn another_session(&self) -> mysql_async::Conn {
+        mysql_async::Conn::from_url(format!("mysql://root@{}:{}", self.host, self.port)).await.unwrap()
+    }
+
+    /// Empties the binlog; GTIDs begin at 1 again.
+    async fn reset_binlog(&mut self) {
+        if self.sql.query_drop("RESET BINARY LOGS AND GTIDS").await.is_err() {
+            self.run("RESET MASTER").await;
+        }
     }
 }
 
@@ -212,8 +229,7 @@ async fn a_stream_from_gtids_is_the_stream_from_a_file() {
         mysql.run("SET SESSION binlog_transaction_compression=ON; INSERT INTO source_test.t VALUES (2, 'a'), (3, REPEAT('z', 3000000))").await;
         mysql.run("SET SESSION binlog_transaction_compression=OFF; INSERT INTO source_test.t VALUES (4, 'b')").await;
         mysql.run("SET GLOBAL max_allowed_packet=1<<30; FLUSH BINARY LOGS").await;
-        let mut wide =
-            mysql_async::Conn::from_url(format!("mysql://root@{}:{}", mysql.host, mysql.port)).await.unwrap();
+        let mut wide = mysql.another_session().await;
         wide.query_drop("INSERT INTO source_test.t VALUES (5, REPEAT('w', 40000000)), (6, 'after')").await.unwrap();
         let to = mysql.position().await;
         let gtids = from.gtids.clone().unwrap();
@@ -302,6 +318,82 @@ async fn a_purged_position_is_named_at_the_start_and_by_the_stream() {
         let (_, error) = lines(&mut mysql.dump(DumpFrom::Gtids(&ahead)).await.unwrap(), &now.file).await;
         let error = error.unwrap();
         assert_eq!((error.code(), error.kind()), ("SOURCE_FOREIGN", Kind::Definite), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_hangs_behind_the_binlog_is_no_transaction_of_another_server() {
+    let (_guard, servers) = servers("owned").await;
+    for mysql in servers {
+        let mut read = mysql.position().await;
+        let other: GtidSet =
+            "3e11fa47-71ca-11e1-9e33-c80aa9429562:7:12,3e11fa47-71ca-11e1-9e33-c80aa9429563:1".parse().unwrap();
+        let mut sessions = Vec::new();
+        let mut tags = vec![""];
+        if mysql.another_session().await.query_drop("SET gtid_next='AUTOMATIC:blue'").await.is_ok() {
+            tags.push("blue");
+        }
+        for (source, intervals) in other.iter() {
+            for (number, _) in intervals {
+                for tag in &tags {
+                    let mut source = source.clone();
+                    source.tag = (*tag).into();
+                    let mut session = mysql.another_session().await;
+                    session.query_drop(format!("SET gtid_next='{source}:{number}'")).await.unwrap();
+                    sessions.push(session);
+                    read.gtids.as_mut().unwrap().add(&source, *number);
+                }
+            }
+        }
+        assert_eq!(level(&mysql.findings(Some(&read)).await, "SOURCE_POSITION"), Level::Ok, "{read}");
+        for mut session in sessions {
+            session.query_drop("ROLLBACK").await.unwrap();
+            session.query_drop("SET gtid_next='AUTOMATIC'").await.unwrap();
+        }
+        assert_eq!(
+            level(&mysql.findings(Some(&read)).await, "SOURCE_FOREIGN"),
+            Level::Fail,
+            "none of them was committed"
+        );
+    }
+}
+
+#[tokio::test]
+async fn gtids_given_a_second_time_are_seen_by_a_binlog_that_ends_too_early() {
+    let (_guard, servers) = servers("gtids given again").await;
+    for mut mysql in servers {
+        mysql.reset_binlog().await;
+        mysql.run("INSERT INTO source_test.t VALUES (1, 'a'); FLUSH BINARY LOGS; INSERT INTO source_test.t VALUES (2, 'b')").await;
+        let read = mysql.position().await;
+        assert_eq!(level(&mysql.findings(Some(&read)).await, "SOURCE_POSITION"), Level::Ok);
+        // As after a crash that took the end of the file, and commits since.
+        let mut longer = read.clone();
+        longer.file.offset += 1;
+        assert_eq!(level(&mysql.findings(Some(&longer)).await, "SOURCE_FOREIGN"), Level::Fail);
+
+        mysql.reset_binlog().await;
+        mysql.run("DELETE FROM source_test.t; INSERT INTO source_test.t VALUES (1, 'c'); INSERT INTO source_test.t VALUES (2, 'd')").await;
+        let findings = mysql.findings(Some(&read)).await;
+        assert_eq!(level(&findings, "SOURCE_FOREIGN"), Level::Fail);
+        let told = findings.iter().find(|finding| finding.code == "SOURCE_FOREIGN").unwrap().to_string();
+        assert!(told.contains(&format!("was read to {} and ends at ", read.file)), "{told}");
+        // Files of another server, and a start by GTIDs alone, say nothing.
+        let elsewhere = Checkpoint { position: read.clone(), rows_of_next: 0, server: "another".to_owned() };
+        assert_eq!(level(&mysql.findings_after(&elsewhere).await, "SOURCE_POSITION"), Level::Ok);
+        let started = SourcePosition { file: FilePosition { file: "".into(), offset: 4 }, ..read.clone() };
+        assert_eq!(level(&mysql.findings(Some(&started)).await, "SOURCE_POSITION"), Level::Ok);
+
+        // A reset that keeps what was executed gives no number again.
+        mysql.reset_binlog().await;
+        mysql.run(&format!("SET GLOBAL gtid_purged='{}'", read.gtids.clone().unwrap())).await;
+        mysql.run("INSERT INTO source_test.t VALUES (3, 'e')").await;
+        assert_eq!(level(&mysql.findings(Some(&read)).await, "SOURCE_POSITION"), Level::Ok);
+        // So does a purge of what was read.
+        let read = mysql.position().await;
+        mysql.run("FLUSH BINARY LOGS").await;
+        let newest = mysql.position().await.file.file;
+        mysql.run(&format!("PURGE BINARY LOGS TO '{newest}'; INSERT INTO source_test.t VALUES (4, 'f')")).await;
+        assert_eq!(level(&mysql.findings(Some(&read)).await, "SOURCE_POSITION"), Level::Ok);
     }
 }
 
