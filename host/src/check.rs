@@ -12,9 +12,9 @@ use mysync_pipeline::feed::Feed;
 use mysync_pipeline::ports::{Found, LogReader};
 use mysync_wasm::{Engine, EngineSettings, Plugin};
 
-use crate::adapters;
 use crate::config::{ConnectorSettings, LogSettings, Settings, WriterSettings};
 use crate::fault::{EXIT_FAILED, Fault};
+use crate::{adapters, telemetry};
 
 /// In place of a log's id: the replica that looks is not the one that runs.
 const CHECKING: &str = "check";
@@ -40,6 +40,8 @@ fn failed(failure: Failure) -> Finding {
 
 pub async fn run(config: &Path) -> Result<ExitCode, Fault> {
     let settings = Settings::load(config)?;
+    // What writers say themselves, and what they will stop at only later.
+    telemetry::start_logging(&settings.telemetry)?;
     let mut worst = Level::Ok;
     let mut tell = |findings: Vec<Finding>| {
         for finding in findings {
@@ -72,7 +74,7 @@ async fn source(settings: &Settings, log: &Log) -> Vec<Finding> {
         Log::Seen(seen) => seen.checkpoint.as_ref(),
         Log::New | Log::Refused => None,
     };
-    preflight::diagnose(&replica, checkpoint.map(|checkpoint| &checkpoint.position))
+    preflight::diagnose(&replica, checkpoint)
         .await
         .unwrap_or_else(|error| vec![finding(Level::Fail, error.code(), error.to_string())])
 }

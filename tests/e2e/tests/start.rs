@@ -324,6 +324,19 @@ async fn check_finds_what_a_start_would_stop_at() -> Result<()> {
     std::fs::remove_dir_all(world.data())?;
     std::fs::rename(&old, world.data())?;
 
+    // A mapping that fits the rows there were, and none that come.
+    let mysync = world.mysync().await?;
+    world.mysql.exec("ALTER TABLE shop.users RENAME COLUMN email TO mail").await?;
+    world.mysql.exec(TWO).await?;
+    told::wait_writer(&mysync, "users-cache", "stopped", "MAPPING_TABLE_MISMATCH").await?;
+    ensure!(mysync.terminate().await?.success());
+    let check = world.command(&["check"])?;
+    let said = String::from_utf8_lossy(&check.stderr);
+    ensure!(
+        check.status.success() && said.contains("delivery will stop at the next row of another shape"),
+        "{check:?}"
+    );
+
     // A server that knows nothing of what was read: made anew, or another one.
     if world.mysql.exec("RESET BINARY LOGS AND GTIDS").await.is_err() {
         world.mysql.exec("RESET MASTER").await?;
