@@ -130,7 +130,7 @@ pub struct Header<'a> {
 pub struct TableEvent {
     pub database: String,
     pub table: String,
-    /// `truncate`, `drop` or `rename`.
+    /// `truncate`, `drop` or `rename`; or `end`, of no table: a transaction is over whose last rows are not captured.
     pub what: String,
     pub statement: String,
 }

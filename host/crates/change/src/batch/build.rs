@@ -149,7 +149,7 @@ impl BatchBuilder {
                     return Err(TakeError::Chain(ChainBroken { expected, found, at: row.seq }));
                 }
                 let begins = self.begins(&header.transaction);
-                if !(joined && !begins) && self.is_full(row.seq, end, self.extent.whole || begins) {
+                if (begins || !joined) && self.is_full(row.seq, end, self.extent.whole || begins) {
                     return Ok(Taken::Full);
                 }
                 let mine = header.target.is_none_or(|name| name == self.writer);
