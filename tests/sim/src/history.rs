@@ -25,6 +25,8 @@ pub struct Step {
 struct State {
     transactions: Vec<Arc<[Change]>>,
     steps: Vec<Vec<Step>>,
+    /// Transactions are named by its number.
+    server: u32,
 }
 
 /// All that was ever committed; clones see the same.
@@ -77,6 +79,15 @@ impl History {
 
     pub fn transaction(&self, at: usize) -> Option<Arc<[Change]>> {
         self.lock().transactions.get(at).cloned()
+    }
+
+    /// Another server takes the source's place and names the same transactions otherwise.
+    pub fn replace_server(&self) {
+        self.lock().server += 1;
+    }
+
+    pub fn server(&self) -> u32 {
+        self.lock().server
     }
 
     pub fn growth(&self) -> watch::Receiver<()> {

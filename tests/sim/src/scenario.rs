@@ -181,23 +181,26 @@ impl World {
     pub async fn come_to_rest(&self) {
         self.random.calm();
         let mut process = self.process();
+        tokio::select! {
+            biased;
+            outcome = &mut process.capture => panic!("capture ended: {outcome:?}"),
+            () = watch(&mut process.deliveries, true) => {}
+            () = self.rest() => {}
+        }
+        process.end().await;
+        assert!(self.is_at_rest(), "the end of a process undid something");
+    }
+
+    async fn rest(&self) {
         let rested = async {
             while !self.is_at_rest() {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         };
-        tokio::select! {
-            biased;
-            outcome = &mut process.capture => panic!("capture ended: {outcome:?}"),
-            () = watch(&mut process.deliveries, true) => {}
-            () = rested => {}
-            () = tokio::time::sleep(CALM) => {
-                let state = self.store.state();
-                panic!("the store has {state:?}, the source {:?}", in_the_end(&self.history));
-            }
+        if tokio::time::timeout(CALM, rested).await.is_err() {
+            let state = self.store.state();
+            panic!("the store has {state:?}, the source {:?}", in_the_end(&self.history));
         }
-        process.end().await;
-        assert!(self.is_at_rest(), "the end of a process undid something");
     }
 
     /// The store holds what the source holds, and its fences say so.
@@ -210,12 +213,24 @@ impl World {
         (0..self.log.partitions()).all(settled) && state.entries == in_the_end(&self.history)
     }
 
-    /// The code with which a new process' delivery of the first partition stops.
-    pub async fn stop_code(&self) -> &'static str {
+    /// A process that brings everything there, also after something has happened meanwhile; or the failure with which its delivery of the
+    /// first partition stops.
+    pub async fn survive(&self, happens: impl FnOnce()) -> Result<(), Failure> {
         self.random.calm();
         let mut process = self.process();
-        let stopped = tokio::time::timeout(CALM, &mut process.deliveries[0]).await;
-        stopped.expect("it stops").expect_err("it stops with an error").code
+        let rested = async {
+            self.rest().await;
+            happens();
+            self.rest().await;
+        };
+        tokio::select! {
+            biased;
+            outcome = &mut process.capture => panic!("capture ended: {outcome:?}"),
+            outcome = &mut process.deliveries[0] => return outcome,
+            () = rested => {}
+        }
+        process.end().await;
+        Ok(())
     }
 }
 

@@ -106,7 +106,8 @@ impl Source for SimSource {
         block.shape(shape().fingerprint(), shape());
         let mut room = 1 + self.random.below(self.block_rows);
         while let Some(changes) = self.history.transaction(self.at).filter(|_| room > 0) {
-            let id = TransactionId { gtid: None, file: "sim.000001".into(), offset: self.at as u64 };
+            let file = format!("sim.{:06}", self.history.server()).into();
+            let id = TransactionId { gtid: None, file, offset: self.at as u64 };
             block.begin(id, 1_000_000 + self.at as u64);
             for number in self.rows..changes.len() as u64 {
                 if room == 0 {

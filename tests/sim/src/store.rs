@@ -15,11 +15,13 @@ use crate::random::Random;
 
 pub type Entries = BTreeMap<i64, String>;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct State {
     pub entries: Entries,
     pub fences: BTreeMap<usize, String>,
     judges: Vec<Judge>,
+    /// How often it started: connections are cut then.
+    starts: u64,
 }
 
 /// Follows one partition's entries: they are what the source's were at some time, and no earlier one than before.
@@ -65,7 +67,7 @@ impl SimStore {
     }
 
     pub fn connector(&self, partition: usize) -> SimConnector {
-        SimConnector { store: self.clone(), partition, seen: None, open: false }
+        SimConnector { store: self.clone(), partition, seen: None, start: None }
     }
 
     /// Loses everything, as with FLUSHALL.
@@ -73,6 +75,12 @@ impl SimStore {
         let mut state = self.state();
         state.entries.clear();
         state.fences.clear();
+    }
+
+    /// Starts again with what it held at some time.
+    pub fn restore(&self, saved: State) {
+        let mut state = self.state();
+        *state = State { starts: state.starts + 1, ..saved };
     }
 
     fn write(&self, state: &mut State, partition: usize, commands: &RedisCommands) {
@@ -116,20 +124,21 @@ pub struct SimConnector {
     partition: usize,
     /// The fence as this connection last read or wrote it.
     seen: Option<String>,
-    open: bool,
+    /// The store's start that the connection belongs to; none: it is not open.
+    start: Option<u64>,
 }
 
 impl Connector for SimConnector {
     async fn open(&mut self) -> Result<Option<Fence>, Failure> {
         self.store.random.may_fail("connecting to the store")?;
-        self.seen = self.store.state().fences.get(&self.partition).cloned();
-        self.open = true;
+        let state = self.store.state();
+        self.seen = state.fences.get(&self.partition).cloned();
+        self.start = Some(state.starts);
         Ok(self.seen.as_deref().map(|text| Fence::parse(text).unwrap()))
     }
 
     async fn apply(&mut self, commands: &RedisCommands, fence: &Fence) -> Result<(), Failure> {
-        assert!(self.open, "a connection that failed must be opened again");
-        self.open = false;
+        let start = self.start.take().expect("a connection that failed must be opened again");
         let Self { store, partition, .. } = self;
         let cut = store.random.may_fail("applying, before it took effect");
         match store.mutant {
@@ -138,7 +147,7 @@ impl Connector for SimConnector {
                 return cut;
             }
             Some(Mutant::AnsweredTooEarly) if cut.is_err() => {
-                self.open = true;
+                self.start = Some(start);
                 return Ok(());
             }
             _ => cut?,
@@ -146,6 +155,9 @@ impl Connector for SimConnector {
         tokio::time::sleep(Duration::from_micros(store.random.below(2000))).await;
         {
             let mut state = store.state();
+            if state.starts != start {
+                return Err(Failure::transient("SIM_CUT", "the store has started again"));
+            }
             let taken = state.fences.get(partition) != self.seen.as_ref();
             let refused = || Failure::definite("FENCE_TAKEN", "somebody else wrote");
             match store.mutant {
@@ -162,7 +174,7 @@ impl Connector for SimConnector {
         }
         store.random.may_fail("applying, after it took effect")?;
         self.seen = Some(fence.to_text());
-        self.open = true;
+        self.start = Some(start);
         Ok(())
     }
 }

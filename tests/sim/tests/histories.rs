@@ -70,16 +70,28 @@ fn a_transaction_larger_than_a_batch_arrives_in_parts_and_in_order() {
     histories(Scenario { failing: 20_000, large: true, ..FAULTS }, 40);
 }
 
-/// A world that has been at rest once, and what becomes of the next process after something happened.
+/// A world that has been at rest once, with a log that keeps everything.
+async fn rested() -> World {
+    let world = World::new(7, FAULTS);
+    world.log.keep();
+    commit_some(&world);
+    world.come_to_rest().await;
+    world
+}
+
+fn commit_some(world: &World) {
+    let before = (0..).find(|at| world.history.transaction(*at).is_none()).unwrap();
+    while world.history.transaction(before + 3).is_none() {
+        world.commit();
+    }
+}
+
+/// With which code the next process' delivery stops after something happened.
 fn after(happens: impl FnOnce(&World)) -> &'static str {
     simulated(async {
-        let world = World::new(7, FAULTS);
-        while world.history.transaction(3).is_none() {
-            world.commit();
-        }
-        world.come_to_rest().await;
+        let world = rested().await;
         happens(&world);
-        world.stop_code().await
+        world.survive(|| {}).await.expect_err("it stops with an error").code
     })
 }
 
@@ -91,4 +103,43 @@ fn the_store_was_emptied() {
 #[test]
 fn the_log_was_replaced() {
     assert_eq!(after(|world| world.log.replace()), "LOG_REPLACED");
+}
+
+#[test]
+fn the_log_lost_all_of_a_leader_and_another_server_does_not_repeat_it() {
+    let lost = |world: &World| {
+        world.log.lose_last_leader();
+        world.history.replace_server();
+    };
+    assert_eq!(after(lost), "PLACE_LOST");
+}
+
+#[test]
+fn the_store_went_back_to_before_the_last_start_and_all_arrives_without_anybody() {
+    simulated(async {
+        let world = rested().await;
+        let saved = world.store.state().clone();
+        commit_some(&world);
+        let outcome = world.survive(|| {
+            world.store.restore(saved);
+            commit_some(&world);
+        });
+        outcome.await.unwrap();
+    });
+}
+
+#[test]
+fn the_store_went_back_to_a_writer_of_long_ago() {
+    simulated(async {
+        let world = rested().await;
+        let saved = world.store.state().clone();
+        commit_some(&world);
+        world.come_to_rest().await;
+        commit_some(&world);
+        let outcome = world.survive(|| {
+            world.store.restore(saved);
+            commit_some(&world);
+        });
+        assert_eq!(outcome.await.unwrap_err().code, "FENCE_TAKEN");
+    });
 }

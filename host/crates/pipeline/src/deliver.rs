@@ -42,10 +42,27 @@ pub struct Delivery<L, P, C> {
     pub owner: String,
 }
 
+/// A task's claim to the store.
+#[derive(Default)]
+struct Claim {
+    /// Whether a fence of this task is in the store.
+    made: bool,
+    /// The fence that it replaced.
+    former: Option<Fence>,
+}
+
+impl Claim {
+    /// Whether a fence is one of the former owner from before the claim: the store went back to that time.
+    fn is_newer_than(&self, fence: &Fence) -> bool {
+        let former = |former: &Fence| former.owner == fence.owner && former.began.seq >= fence.began.seq;
+        self.former.as_ref().is_some_and(former)
+    }
+}
+
 /// Where a task stands between two batches.
 struct Standing {
     /// What all its fences have in common.
-    claim: Fence,
+    fence: Fence,
     /// In effect in the store.
     applied: Place,
     /// What the store's fence says; less than `applied` until the next batch or `settle`.
@@ -59,9 +76,9 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
     /// Runs until the end begins or something is definitely wrong.
     pub async fn run(&mut self, mut ending: Ending) -> Result<(), Failure> {
         let mut backoff = Backoff::new(&self.owner);
-        let mut claimed = false;
+        let mut claim = Claim::default();
         loop {
-            let failure = match self.session(&mut claimed, &mut ending, &mut backoff).await {
+            let failure = match self.session(&mut claim, &mut ending, &mut backoff).await {
                 Ok(()) => {
                     self.status.set_state(State::Ended);
                     return Ok(());
@@ -87,14 +104,13 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
     }
 
     /// From one connection to its end.
-    async fn session(&mut self, claimed: &mut bool, ending: &mut Ending, backoff: &mut Backoff) -> Result<(), Failure> {
+    async fn session(&mut self, claim: &mut Claim, ending: &mut Ending, backoff: &mut Backoff) -> Result<(), Failure> {
         let mut standing = tokio::select! {
             biased;
             // A place that the log lost may be long in coming: nobody waits for it at the end.
             () = ending.begun() => return Ok(()),
-            opened = self.open(*claimed) => opened?,
+            opened = self.open(claim) => opened?,
         };
-        *claimed = true;
         let instance = self.plugin.start().await?;
         let mut feed = Feed::new(&self.writer, &self.tables, &mut self.log, instance, &standing.applied);
         feed.show_latest_shapes().await?;
@@ -150,16 +166,30 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
     }
 
     /// Reads the fence, finds its place in the log, and makes the fence this task's own.
-    async fn open(&mut self, claimed: bool) -> Result<Standing, Failure> {
+    async fn open(&mut self, claim: &mut Claim) -> Result<Standing, Failure> {
         let log_id = self.log.log_id().to_string();
         let writer = self.writer.clone();
         let fence = match self.connector.open().await? {
             Some(fence) if fence.log != log_id => return Err(log_replaced(&writer, &fence.log, &log_id)),
-            Some(fence) if claimed && fence.owner != self.owner => return Err(fence_taken(&writer, &fence.owner)),
+            Some(fence) if claim.made && fence.owner != self.owner => {
+                if !claim.is_newer_than(&fence) {
+                    return Err(fence_taken(&writer, &fence.owner));
+                }
+                let seq = fence.applied.seq;
+                warn!(
+                    writer,
+                    seq, "the store went back to before this process began to write to it; going on from there"
+                );
+                fence
+            }
             Some(fence) => fence,
-            None if claimed || self.log.has_advanced().await? => return Err(store_emptied(&writer)),
+            None if claim.made || self.log.has_advanced().await? => return Err(store_emptied(&writer)),
             None => Fence::new(log_id.clone(), self.owner.clone(), String::new(), Place::default()),
         };
+        // Not one of this task: a claim that was not answered may have been made.
+        if !claim.made && fence.owner != self.owner {
+            claim.former = Some(fence.clone());
+        }
         let applied = self.find(&fence.applied).await?;
         let redo = if fence.began == fence.applied { None } else { Some(self.find(&fence.began).await?) };
         let digest = self.plugin.digest();
@@ -170,10 +200,11 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
                  old form until they change; 'mysync writer rewind {writer}' writes them anew"
             );
         }
-        let claim = Fence::new(log_id, self.owner.clone(), digest.to_owned(), applied.clone());
-        let standing = Standing { claim, noted: applied.clone(), applied, redo, settled_at: Instant::now() };
+        let fence = Fence::new(log_id, self.owner.clone(), digest.to_owned(), applied.clone());
+        let standing = Standing { fence, noted: applied.clone(), applied, redo, settled_at: Instant::now() };
         let began = standing.redo.clone().unwrap_or_else(|| standing.applied.clone());
         self.connector.apply(&RedisCommands::default(), &standing.fence(began)).await?;
+        claim.made = true;
         self.log.advance(standing.applied.seq).await?;
         self.status.begin(standing.applied.seq, standing.redo.as_ref().map(|redo| redo.seq));
         Ok(standing)
@@ -201,7 +232,7 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
 impl Standing {
     /// The fence of a batch that ends at `began`.
     fn fence(&self, began: Place) -> Fence {
-        Fence { applied: self.applied.clone(), began, ..self.claim.clone() }
+        Fence { applied: self.applied.clone(), began, ..self.fence.clone() }
     }
 
     /// A batch up to `end` is applied; its fence said so of the one before.
