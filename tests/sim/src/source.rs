@@ -37,7 +37,8 @@ impl SimSource {
     }
 }
 
-fn shape() -> Arc<TableShape> {
+/// Of its one table.
+pub fn shape() -> Arc<TableShape> {
     let column = |name: &str, storage| Column {
         name: name.into(),
         kind: "any".into(),

@@ -107,7 +107,10 @@ impl<'a, L: LogReader, W: Writer> Feed<'a, L, W> {
     }
 
     fn wants(&self, shape: &TableShape) -> bool {
-        let name = shape.full_name();
+        self.wants_named(&shape.full_name())
+    }
+
+    fn wants_named(&self, name: &str) -> bool {
         self.tables.iter().any(|pattern| pattern.matches(name.as_bytes()))
     }
 
@@ -156,6 +159,23 @@ impl<'a, L: LogReader, W: Writer> Feed<'a, L, W> {
         }
     }
 
+    /// A writer is told of what happens to tables by the shapes it was shown. A table that never had a row may well come and go; one whose
+    /// rows are older than the log is another matter, and only a person can tell.
+    fn tell_if_unknown(&self, event: &TableEvent, extent: &Extent) {
+        let TableEvent { database, table, what, .. } = event;
+        let name = format!("{database}.{table}");
+        let shown = |shape: &TableShape| shape.database == *database && (shape.name == *table || table == "*");
+        let known = (0..self.shapes.next_id()).filter_map(|id| self.shapes.get(id)).any(|known| shown(&known.shape));
+        if !known && self.wants_named(&name) {
+            warn!(
+                writer = self.writer,
+                transaction = extent.last.transaction,
+                "{what} of {name}, of which the log holds no row: the writer is not told of it. If its store has rows of that table, see to \
+                 them by hand"
+            );
+        }
+    }
+
     /// Hands the batch to the writer and starts the next one behind it.
     async fn map(&mut self) -> Result<Prepared, Failure> {
         let (batch, extent) = self.builder.finish();
@@ -166,6 +186,7 @@ impl<'a, L: LogReader, W: Writer> Feed<'a, L, W> {
         }
         let rows: Vec<_> = batch.tables.iter().map(|t| (t.schema, t.numbers.clone(), t.sequences.clone())).collect();
         let events: Vec<NumberedEvent> = batch.events.clone();
+        events.iter().for_each(|numbered| self.tell_if_unknown(&numbered.event, &extent));
         let mapped = self.instance.write(batch).await?;
         let Some(rejection) = mapped.rejections.first() else {
             return Ok(Prepared { commands: mapped.commands, extent });
