@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use mysync_binlog::preflight::{self, Finding, Level};
+use mysync_binlog::source::goes_on;
 use mysync_change::fence::{Fence, Place};
 use mysync_connectors::redis::Redis;
 use mysync_log::{LogError, Seen};
@@ -74,9 +75,16 @@ async fn source(settings: &Settings, log: &Log) -> Vec<Finding> {
         Log::Seen(seen) => seen.checkpoint.as_ref(),
         Log::New | Log::Refused => None,
     };
-    preflight::diagnose(&replica, checkpoint)
-        .await
-        .unwrap_or_else(|error| vec![finding(Level::Fail, error.code(), error.to_string())])
+    let mut findings = match preflight::diagnose(&replica, checkpoint).await {
+        Ok(findings) => findings,
+        Err(error) => return vec![finding(Level::Fail, error.code(), error.to_string())],
+    };
+    if let Some(checkpoint) = checkpoint
+        && let Err(error) = goes_on(&replica, checkpoint).await
+    {
+        findings.push(finding(Level::Fail, error.code(), error.to_string()));
+    }
+    findings
 }
 
 /// Whether the log can be written, by a file that is gone at once.

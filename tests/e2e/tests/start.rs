@@ -5,8 +5,9 @@ use std::io::Write;
 use std::net::TcpListener;
 
 use anyhow::{Context, Result, ensure};
+use mysync_e2e_tests::world::PASSWORD;
 use mysync_e2e_tests::{Options, World, shop, told};
-use mysync_test_support::{Mysync, free_port, until};
+use mysync_test_support::{Home, Mysql, Mysync, free_port, skip, until};
 
 const ONE: &str = "INSERT INTO shop.users VALUES (1, 'Ada', NULL, 'London', 1)";
 const TWO: &str = "INSERT INTO shop.users VALUES (2, 'Bob', NULL, 'Paris', 2)";
@@ -343,6 +344,26 @@ async fn check_finds_what_a_start_would_stop_at() -> Result<()> {
     }
     let said = check_fails(&world, "SOURCE_FOREIGN")?;
     ensure!(cure(&said, "SOURCE_FOREIGN")?.contains("the right server"), "{said}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_knows_another_server_from_the_one_that_was_read() -> Result<()> {
+    let test = "check_knows_another_server_from_the_one_that_was_read";
+    let Some(home) = Home::newest()? else { return Ok(skip(test, "there is no MySQL")) };
+    let mysql = vec!["--gtid-mode=OFF", "--enforce-gtid-consistency=OFF"];
+    let other = Mysql::start(&home, &mysql)?;
+    let Some(world) = World::on(test, &home, Options { mysql, ..Options::default() }).await? else { return Ok(()) };
+    let mysync = world.mysync().await?;
+    world.mysql.exec(ONE).await?;
+    world.wait_equal().await?;
+    ensure!(mysync.terminate().await?.success());
+    world.command_well(&["check"])?;
+    other.exec(&format!("CREATE USER mysync@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'")).await?;
+    other.exec("GRANT REPLICATION SLAVE, REPLICATION CLIENT, SELECT ON *.* TO mysync@'127.0.0.1'").await?;
+    world.reconfigure(&Options { mysql_port: Some(other.port), ..Options::default() })?;
+    let said = check_fails(&world, "SOURCE_CHANGED")?;
+    ensure!(said.contains("begin anew with an empty log"), "{said}");
     Ok(())
 }
 

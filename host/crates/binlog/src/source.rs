@@ -113,6 +113,14 @@ fn unnamed() -> FilePosition {
     FilePosition { file: "".into(), offset: 4 }
 }
 
+/// Whether a checkpoint means something on this server; what a stream would stop with if not.
+pub async fn goes_on(settings: &ConnectionSettings, from: &Checkpoint) -> Result<(), StreamError> {
+    let mut session = Connection::connect(settings).await?;
+    let server = server::uuid(&mut session).await?;
+    let has_gtids = server::has_gtids(&mut session).await?;
+    same_source(from, &server, has_gtids).map(drop)
+}
+
 /// A checkpoint, if it means something on this server.
 fn same_source(from: &Checkpoint, server: &str, has_gtids: bool) -> Result<Checkpoint, StreamError> {
     if from.server == server {
