@@ -107,7 +107,7 @@ fn log_directory(log: &LogSettings) -> Finding {
 
 /// The log, also while another process has it: that is no reason not to look.
 fn look(settings: &LogSettings) -> (Log, Finding) {
-    const CODE: &str = "LOG";
+    const CODE: &str = "LOG_STATE";
     let dir = settings.dir.display();
     match adapters::look(settings) {
         Ok(seen) => {

@@ -227,7 +227,7 @@ async fn check_looks_at_everything_and_moves_nothing() -> Result<()> {
         "SOURCE_LOG_BIN",
         "SOURCE_POSITION",
         "LOG_DIRECTORY",
-        "LOG",
+        "LOG_STATE",
         "CONNECTOR",
         "FENCE",
         "WRITER",

@@ -166,7 +166,8 @@ impl<'a, L: LogReader, W: Writer> Feed<'a, L, W> {
         let name = format!("{database}.{table}");
         let shown = |shape: &TableShape| shape.database == *database && (shape.name == *table || table == "*");
         let known = (0..self.shapes.next_id()).filter_map(|id| self.shapes.get(id)).any(|known| shown(&known.shape));
-        if !known && self.wants_named(&name) {
+        // The end of a transaction is an event of no table.
+        if !known && !table.is_empty() && self.wants_named(&name) {
             warn!(
                 writer = self.writer,
                 transaction = extent.last.transaction,
