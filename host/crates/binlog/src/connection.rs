@@ -1,16 +1,16 @@
 //! The connection that the binlog comes over.
 //!
-//! [`Connection`] logs in and sets up the session; [`Connection::dump`] turns it into a [`Dump`], which only reads. A dump gives every event
+//! [`Connection`] logs in and sets up the session; [`Connection::stream`] turns it into a [`EventStream`], which only reads. A stream gives every event
 //! that the server sent, checked, in order, each once; it neither skips nor repeats. After an error it is of no more use: connect again and
 //! go on from the last position that is known to be safe. [`SourceError::kind`] says whether that can help.
 
-mod dump;
 mod error;
 mod handshake;
 mod packets;
 mod password;
 mod query;
 mod settings;
+mod stream;
 mod transport;
 
 use std::io;
@@ -26,10 +26,10 @@ use self::transport::Transport;
 use crate::event::Bytes;
 use crate::tls::{self, TlsMode};
 
-pub use dump::{Dump, DumpFrom};
 pub use error::{BEGIN_ANEW, SourceError};
 pub use query::Rows;
 pub use settings::ConnectionSettings;
+pub use stream::{EventStream, StreamFrom};
 
 /// Nothing that a server says before the login is done is longer.
 const LOGIN_PACKET_BYTES_MAX: usize = 64 << 10;

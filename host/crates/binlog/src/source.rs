@@ -23,7 +23,7 @@ use mysync_pipeline::failure::Failure;
 use mysync_pipeline::ports::Source;
 use tracing::{error, info, warn};
 
-use crate::connection::{Connection, ConnectionSettings, Dump, DumpFrom, SourceError};
+use crate::connection::{Connection, ConnectionSettings, EventStream, SourceError, StreamFrom};
 use crate::preflight::{self, Finding, Level};
 use crate::server;
 
@@ -62,7 +62,7 @@ pub struct Mysql {
 }
 
 struct Stream {
-    dump: Dump,
+    events: EventStream,
     reader: EventReader,
     /// When a checkpoint was last handed out.
     answered: Instant,
@@ -89,12 +89,12 @@ impl Mysql {
             .map_err(|error| StreamError::Connection(SourceError::Event(error)))?
             .lowering_names(server::lowers_names(&mut session).await?);
         let begin = match &from.position.gtids {
-            Some(gtids) if has_gtids => DumpFrom::Gtids(gtids),
-            _ => DumpFrom::File(&from.position.file),
+            Some(gtids) if has_gtids => StreamFrom::Gtids(gtids),
+            _ => StreamFrom::File(&from.position.file),
         };
-        let dump = session.dump(begin).await?;
+        let events = session.stream(begin).await?;
         info!(position = %from.position, "the binlog is being read");
-        self.stream = Some(Stream { dump, reader, answered: Instant::now() });
+        self.stream = Some(Stream { events, reader, answered: Instant::now() });
         Ok(from)
     }
 
@@ -193,7 +193,7 @@ impl Stream {
                     return Ok(self.answer());
                 }
             }
-            self.dump.fill().await?;
+            self.events.fill().await?;
         }
     }
 
@@ -205,7 +205,7 @@ impl Stream {
                 return Ok(Step::Full);
             }
         }
-        while let Some(event) = self.dump.next_event()? {
+        while let Some(event) = self.events.next_event()? {
             match self.reader.take(&event, block)? {
                 Step::Full => return Ok(Step::Full),
                 Step::Alive => last = Step::Alive,
@@ -220,7 +220,7 @@ impl Stream {
 
     /// Whether more bytes have come in the meantime, without waiting for any: larger blocks are cheaper.
     async fn more_at_once(&mut self) -> Result<bool, StreamError> {
-        let mut fill = pin!(self.dump.fill());
+        let mut fill = pin!(self.events.fill());
         let come = poll_fn(|context| match fill.as_mut().poll(context) {
             Poll::Ready(filled) => Poll::Ready(filled.map(|()| true)),
             Poll::Pending => Poll::Ready(Ok(false)),

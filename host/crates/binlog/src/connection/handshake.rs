@@ -14,7 +14,7 @@ pub(super) mod capability {
     pub const WANTED: u32 = NEEDED | LONG_PASSWORD | LONG_FLAG | TRANSACTIONS;
 }
 
-/// The longest packet that we say we take: MySQL's own limit. A dump uses its own setting on the server.
+/// The longest packet that we say we take: MySQL's own limit. A stream of events goes by the server's own setting.
 const PACKET_BYTES: u32 = 1 << 30;
 /// utf8mb4_general_ci, which every server since 5.5 knows.
 const COLLATION: u8 = 45;

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use mysync_binlog::connection::{Connection, ConnectionSettings, DumpFrom, SourceError};
+use mysync_binlog::connection::{Connection, ConnectionSettings, SourceError, StreamFrom};
 use mysync_binlog::tls::{TlsMode, TlsSettings};
 use mysync_change::position::FilePosition;
 use mysync_pipeline::failure::Kind;
@@ -194,19 +194,24 @@ async fn hostile_greetings_are_errors_and_nothing_worse() {
     }
 }
 
-async fn dump(port: u16) -> mysync_binlog::connection::Dump {
+async fn stream(port: u16) -> mysync_binlog::connection::EventStream {
     let from = FilePosition { file: "binlog.000001".into(), offset: 4 };
-    Connection::connect(&settings(port, TlsMode::Disabled)).await.unwrap().dump(DumpFrom::File(&from)).await.unwrap()
+    Connection::connect(&settings(port, TlsMode::Disabled))
+        .await
+        .unwrap()
+        .stream(StreamFrom::File(&from))
+        .await
+        .unwrap()
 }
 
 /// Sizes of the events that come before the error.
-async fn read(dump: &mut mysync_binlog::connection::Dump) -> (Vec<usize>, SourceError) {
+async fn read(stream: &mut mysync_binlog::connection::EventStream) -> (Vec<usize>, SourceError) {
     let mut sizes = Vec::new();
     loop {
-        match dump.next_event() {
+        match stream.next_event() {
             Ok(Some(event)) => sizes.push(event.header.size as usize),
             Ok(None) => {
-                if let Err(error) = dump.fill().await {
+                if let Err(error) = stream.fill().await {
                     return (sizes, error);
                 }
             }
@@ -255,7 +260,7 @@ async fn events_survive_however_their_bytes_are_cut() {
             }
         })
         .await;
-        let (sizes, error) = read(&mut dump(port).await).await;
+        let (sizes, error) = read(&mut stream(port).await).await;
         assert_eq!((sizes, error.code()), (expected.clone(), "SOURCE_CONNECTION_LOST"), "seed {seed}");
         assert_eq!(error.kind(), Kind::Transient);
     }
@@ -297,7 +302,7 @@ async fn what_a_stream_can_end_with_has_a_name() {
             server.send(1, &sent).await;
         })
         .await;
-        let (_, error) = read(&mut dump(port).await).await;
+        let (_, error) = read(&mut stream(port).await).await;
         assert_eq!((error.code(), error.kind()), (code, kind), "{end:?}: {error}");
     }
 }
@@ -310,7 +315,7 @@ async fn a_server_that_falls_silent_is_given_up_after_three_heartbeats() {
         let _ = wait.await;
     })
     .await;
-    let (_, error) = read(&mut dump(port).await).await;
+    let (_, error) = read(&mut stream(port).await).await;
     assert_eq!((error.code(), error.kind()), ("SOURCE_SILENT", Kind::Transient), "{error}");
     drop(done);
 }
@@ -322,12 +327,12 @@ async fn a_packet_out_of_sequence_and_one_too_large_are_errors() {
         server.send(2, &[0]).await;
     })
     .await;
-    assert_eq!(read(&mut dump(port).await).await.1.code(), "SOURCE_PROTOCOL");
+    assert_eq!(read(&mut stream(port).await).await.1.code(), "SOURCE_PROTOCOL");
     let port = played(|mut server| async move {
         server.up_to_dump().await;
         let whole = packets(&[event(30, &vec![7; 60 << 20], 100)]);
         let _ = server.0.write_all(&whole).await;
     })
     .await;
-    assert_eq!(read(&mut dump(port).await).await.1.code(), "BINLOG_EVENT_TOO_LARGE");
+    assert_eq!(read(&mut stream(port).await).await.1.code(), "BINLOG_EVENT_TOO_LARGE");
 }

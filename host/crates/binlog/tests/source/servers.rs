@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
-use mysync_binlog::connection::{Connection, ConnectionSettings, Dump, DumpFrom, SourceError};
+use mysync_binlog::connection::{Connection, ConnectionSettings, EventStream, SourceError, StreamFrom};
 use mysync_binlog::event::{Cursor, EventKind, Gtid, Heartbeat};
 use mysync_binlog::payload::PayloadReader;
 use mysync_binlog::preflight::{Finding, Level, diagnose};
@@ -88,8 +88,8 @@ impl Mysql {
         server::position(&mut Connection::connect(&self.settings()).await.unwrap()).await.unwrap()
     }
 
-    async fn dump(&self, from: DumpFrom<'_>) -> Result<Dump, SourceError> {
-        Connection::connect(&self.settings()).await?.dump(from).await
+    async fn stream(&self, from: StreamFrom<'_>) -> Result<EventStream, SourceError> {
+        Connection::connect(&self.settings()).await?.stream(from).await
     }
 
     async fn findings(&self, from: Option<&SourcePosition>) -> Vec<Finding> {
@@ -115,14 +115,14 @@ impl Mysql {
 }
 
 /// One line for each event of the file or of a payload, up to the first heartbeat at the end, or the error.
-async fn lines(dump: &mut Dump, end: &FilePosition) -> (Vec<String>, Option<SourceError>) {
+async fn lines(stream: &mut EventStream, end: &FilePosition) -> (Vec<String>, Option<SourceError>) {
     let mut cursor = Cursor::new(FilePosition { file: "".into(), offset: 4 });
     let mut payloads = PayloadReader::new(EVENT_BYTES_MAX).unwrap();
     let mut lines = Vec::new();
     loop {
-        let event = match dump.next_event() {
+        let event = match stream.next_event() {
             Ok(Some(event)) => event,
-            Ok(None) => match dump.fill().await {
+            Ok(None) => match stream.fill().await {
                 Ok(()) => continue,
                 Err(error) => return (lines, Some(error)),
             },
@@ -233,14 +233,14 @@ async fn a_stream_from_gtids_is_the_stream_from_a_file() {
         wide.query_drop("INSERT INTO source_test.t VALUES (5, REPEAT('w', 40000000)), (6, 'after')").await.unwrap();
         let to = mysql.position().await;
         let gtids = from.gtids.clone().unwrap();
-        let (by_gtid, error) = lines(&mut mysql.dump(DumpFrom::Gtids(&gtids)).await.unwrap(), &to.file).await;
+        let (by_gtid, error) = lines(&mut mysql.stream(StreamFrom::Gtids(&gtids)).await.unwrap(), &to.file).await;
         assert!(error.is_none(), "{error:?}");
-        let (by_file, error) = lines(&mut mysql.dump(DumpFrom::File(&from.file)).await.unwrap(), &to.file).await;
+        let (by_file, error) = lines(&mut mysql.stream(StreamFrom::File(&from.file)).await.unwrap(), &to.file).await;
         assert!(error.is_none(), "{error:?}");
         assert_eq!(by_gtid, by_file);
         let all = by_gtid.join("\n");
         assert!(all.contains("WRITE_ROWS_EVENT 40000") && all.contains("[WRITE_ROWS_EVENT 300"), "{all}");
-        let (rest, _) = lines(&mut mysql.dump(DumpFrom::Gtids(&to.gtids.unwrap())).await.unwrap(), &to.file).await;
+        let (rest, _) = lines(&mut mysql.stream(StreamFrom::Gtids(&to.gtids.unwrap())).await.unwrap(), &to.file).await;
         assert_eq!(rest, Vec::<String>::new(), "nothing is sent twice");
     }
 }
@@ -254,7 +254,7 @@ async fn checksums_may_be_turned_off_and_on_while_streaming() {
         mysql.run("INSERT INTO source_test.t VALUES (2, 'off'); SET GLOBAL binlog_checksum=CRC32").await;
         mysql.run("INSERT INTO source_test.t VALUES (3, 'on')").await;
         let to = mysql.position().await;
-        let (lines, error) = lines(&mut mysql.dump(DumpFrom::File(&from.file)).await.unwrap(), &to.file).await;
+        let (lines, error) = lines(&mut mysql.stream(StreamFrom::File(&from.file)).await.unwrap(), &to.file).await;
         assert!(error.is_none(), "{error:?}");
         assert_eq!(lines.iter().filter(|line| line.contains("XID_EVENT")).count(), 3, "{lines:?}");
     }
@@ -266,7 +266,7 @@ async fn a_cut_stream_is_transient_and_a_stolen_one_is_not() {
     for mut mysql in servers {
         let from = mysql.position().await;
         let beyond = FilePosition { file: from.file.file.clone(), offset: u64::MAX };
-        let mut first = mysql.dump(DumpFrom::File(&from.file)).await.unwrap();
+        let mut first = mysql.stream(StreamFrom::File(&from.file)).await.unwrap();
         let dumps = "SELECT id FROM information_schema.processlist WHERE command = 'Binlog Dump'";
         // The server begins with it a moment after it was asked.
         let id: u64 = loop {
@@ -278,8 +278,8 @@ async fn a_cut_stream_is_transient_and_a_stolen_one_is_not() {
         let (_, error) = lines(&mut first, &beyond).await;
         assert_eq!(error.unwrap().kind(), Kind::Transient);
 
-        let mut first = mysql.dump(DumpFrom::File(&from.file)).await.unwrap();
-        let _second = mysql.dump(DumpFrom::File(&from.file)).await.unwrap();
+        let mut first = mysql.stream(StreamFrom::File(&from.file)).await.unwrap();
+        let _second = mysql.stream(StreamFrom::File(&from.file)).await.unwrap();
         let (_, error) = lines(&mut first, &beyond).await;
         let error = error.unwrap();
         assert_eq!((error.code(), error.kind()), ("SOURCE_DUPLICATE", Kind::Definite), "{error}");
@@ -302,8 +302,8 @@ async fn a_purged_position_is_named_at_the_start_and_by_the_stream() {
             assert_eq!(level(&mysql.findings(Some(position)).await, "SOURCE_PURGED"), Level::Fail);
         }
         let gtids = from.gtids.clone().unwrap();
-        for from in [DumpFrom::Gtids(&gtids), DumpFrom::File(&from.file)] {
-            let (_, error) = lines(&mut mysql.dump(from).await.unwrap(), &now.file).await;
+        for from in [StreamFrom::Gtids(&gtids), StreamFrom::File(&from.file)] {
+            let (_, error) = lines(&mut mysql.stream(from).await.unwrap(), &now.file).await;
             let error = error.unwrap();
             assert_eq!((error.code(), error.kind()), ("SOURCE_PURGED", Kind::Definite), "{error}");
         }
@@ -315,7 +315,7 @@ async fn a_purged_position_is_named_at_the_start_and_by_the_stream() {
         assert_eq!(level(&mysql.findings(Some(&foreign)).await, "SOURCE_FOREIGN"), Level::Fail);
         let uuid = mysql.one("SELECT @@server_uuid").await;
         let ahead: GtidSet = format!("{uuid}:1-999999999").parse().unwrap();
-        let (_, error) = lines(&mut mysql.dump(DumpFrom::Gtids(&ahead)).await.unwrap(), &now.file).await;
+        let (_, error) = lines(&mut mysql.stream(StreamFrom::Gtids(&ahead)).await.unwrap(), &now.file).await;
         let error = error.unwrap();
         assert_eq!((error.code(), error.kind()), ("SOURCE_FOREIGN", Kind::Definite), "{error}");
     }
@@ -433,7 +433,7 @@ async fn the_sql_of_each_finding_mends_it() {
         let settings = ConnectionSettings { server_id: own, ..mysql.settings() };
         assert_eq!(level(&diagnose(&settings, None).await.unwrap(), "SOURCE_SERVER_ID"), Level::Fail);
         let here = mysql.position().await.file;
-        let _stream = mysql.dump(DumpFrom::File(&here)).await.unwrap();
+        let _stream = mysql.stream(StreamFrom::File(&here)).await.unwrap();
         assert_eq!(level(&mysql.findings(None).await, "SOURCE_SERVER_ID"), Level::Warn);
         let other = ConnectionSettings { replica_uuid: [9; 16], ..mysql.settings() };
         assert_eq!(level(&diagnose(&other, None).await.unwrap(), "SOURCE_SERVER_ID"), Level::Warn);
@@ -456,7 +456,7 @@ async fn a_server_without_gtids_is_followed_by_file_and_can_be_given_them() {
         assert_eq!(from.gtids, None);
         mysql.run("INSERT INTO source_test.t VALUES (1, 'anonymous')").await;
         let to = mysql.position().await;
-        let (lines, error) = lines(&mut mysql.dump(DumpFrom::File(&from.file)).await.unwrap(), &to.file).await;
+        let (lines, error) = lines(&mut mysql.stream(StreamFrom::File(&from.file)).await.unwrap(), &to.file).await;
         assert!(error.is_none() && lines[0].contains("ANONYMOUS_GTID_LOG_EVENT"), "{lines:?} {error:?}");
         let findings = mysql.findings(Some(&from)).await;
         assert_eq!(
@@ -473,16 +473,16 @@ async fn a_server_without_gtids_is_followed_by_file_and_can_be_given_them() {
 /// What the stream behind `from` says of whole tables, up to the server's end or an error.
 async fn tables(mysql: &Mysql, from: SourcePosition) -> Result<Vec<String>, StreamError> {
     let to = mysql.position().await;
-    let mut dump = mysql.dump(DumpFrom::File(&from.file)).await?;
+    let mut stream = mysql.stream(StreamFrom::File(&from.file)).await?;
     let selected = Selected { tables: vec![Pattern::new("source_test.*")], ..Selected::default() };
     let from = Checkpoint { position: from, rows_of_next: 0, server: String::new() };
     let lowers = server::lowers_names(&mut Connection::connect(&mysql.settings()).await?).await?;
     let mut reader = EventReader::new(selected, 1, EVENT_BYTES_MAX, &from, true).unwrap().lowering_names(lowers);
     let mut block = BlockBuilder::new(LogId([7; 16]), 1, &[0]);
     while reader.checkpoint().position.file < to.file {
-        match dump.next_event()? {
+        match stream.next_event()? {
             Some(event) => drop(reader.take(&event, &mut block)?),
-            None => dump.fill().await?,
+            None => stream.fill().await?,
         }
     }
     block.seal();

@@ -75,12 +75,12 @@ async fn stored(server: &mut Server, charset: &str) -> Vec<(Vec<u8>, String)> {
 
 /// Every row's text as it is decoded, by table, or that it is refused.
 async fn decoded(server: &Server, mut each: impl FnMut(&str, Result<String, DecodeError>)) {
-    let (mut dump, until) = server.stream().await;
+    let (mut stream, until) = server.stream().await;
     let mut cursor = Cursor::new(FilePosition { file: "".into(), offset: 4 });
     let mut plans = Plans::default();
     while cursor.position() < until {
-        let Some(event) = dump.next_event().unwrap() else {
-            dump.fill().await.unwrap();
+        let Some(event) = stream.next_event().unwrap() else {
+            stream.fill().await.unwrap();
             continue;
         };
         cursor.follow(&event).unwrap();

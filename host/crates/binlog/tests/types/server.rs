@@ -2,7 +2,7 @@
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
-use mysync_binlog::connection::{Connection, ConnectionSettings, Dump, DumpFrom};
+use mysync_binlog::connection::{Connection, ConnectionSettings, EventStream, StreamFrom};
 use mysync_binlog::server;
 use mysync_binlog::tls::{TlsMode, TlsSettings};
 use mysync_change::position::FilePosition;
@@ -78,10 +78,10 @@ impl Server {
     }
 
     /// The stream since the session began, and where it ends now.
-    pub async fn stream(&self) -> (Dump, FilePosition) {
+    pub async fn stream(&self) -> (EventStream, FilePosition) {
         let until = end(&self.settings).await;
         let connection = Connection::connect(&self.settings).await.unwrap();
-        (connection.dump(DumpFrom::File(&self.begin)).await.unwrap(), until)
+        (connection.stream(StreamFrom::File(&self.begin)).await.unwrap(), until)
     }
 
     pub async fn drop(mut self, database: &str) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mysql_common::binlog::events::{EventData, TableMapEvent};
 use mysql_common::binlog::row::BinlogRow;
 use mysql_common::binlog::{EventStreamReader, consts::BinlogVersion};
-use mysync_binlog::connection::{ConnectionSettings, Dump};
+use mysync_binlog::connection::{ConnectionSettings, EventStream};
 use mysync_binlog::decode::{Change, KeySpans, RowsEvent};
 use mysync_binlog::event::{CHECKSUM_BYTES, Cursor, Event, EventKind, HEADER_BYTES};
 use mysync_binlog::payload::PayloadReader;
@@ -54,13 +54,13 @@ impl Selection for Nothing {
 }
 
 /// Hands every row of `database` up to `until` to `each`.
-pub async fn read((mut dump, until): (Dump, FilePosition), database: &str, mut each: impl FnMut(Decoded)) {
+pub async fn read((mut stream, until): (EventStream, FilePosition), database: &str, mut each: impl FnMut(Decoded)) {
     let mut cursor = Cursor::new(FilePosition { file: "".into(), offset: 4 });
     let mut payloads = PayloadReader::new(ConnectionSettings::EVENT_BYTES_MAX).unwrap();
     let mut decoders = Decoders::new(database);
     while cursor.position() < until {
-        let Some(event) = dump.next_event().unwrap() else {
-            dump.fill().await.unwrap();
+        let Some(event) = stream.next_event().unwrap() else {
+            stream.fill().await.unwrap();
             continue;
         };
         cursor.follow(&event).unwrap();

@@ -28,16 +28,16 @@ fn kept(kind: EventKind, body: &[u8]) -> Option<(EventKind, Vec<u8>)> {
 }
 
 async fn sent(server: &Server) -> Sent {
-    let (mut dump, until) = server.stream().await;
+    let (mut stream, until) = server.stream().await;
     let mut cursor = Cursor::new(FilePosition { file: "".into(), offset: 4 });
     let mut sent = Vec::new();
     while cursor.position() < until {
-        match dump.next_event().unwrap() {
+        match stream.next_event().unwrap() {
             Some(event) => {
                 cursor.follow(&event).unwrap();
                 sent.extend(kept(event.header.kind, event.body));
             }
-            None => dump.fill().await.unwrap(),
+            None => stream.fill().await.unwrap(),
         }
     }
     // Statements that make tables have a GTID and nothing else of these.

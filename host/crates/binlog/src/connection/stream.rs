@@ -21,7 +21,7 @@ const FIRST_OFFSET: u64 = 4;
 
 /// Where a stream begins.
 #[derive(Debug, Clone, Copy)]
-pub enum DumpFrom<'a> {
+pub enum StreamFrom<'a> {
     /// With the first transaction that is not in the set.
     Gtids(&'a GtidSet),
     /// With the event at a place, which must be where one begins.
@@ -29,7 +29,7 @@ pub enum DumpFrom<'a> {
 }
 
 /// The binlog as it comes.
-pub struct Dump {
+pub struct EventStream {
     transport: Transport,
     packets: PacketBuffer,
     framing: Framing,
@@ -38,16 +38,16 @@ pub struct Dump {
 
 impl Connection {
     /// Sets up the session and has the server send its binlog.
-    pub async fn dump(mut self, from: DumpFrom<'_>) -> Result<Dump, SourceError> {
+    pub async fn stream(mut self, from: StreamFrom<'_>) -> Result<EventStream, SourceError> {
         self.prepare().await?;
         self.register().await?;
         match from {
-            DumpFrom::Gtids(gtids) => self.ask_from_gtids(gtids).await?,
-            DumpFrom::File(position) => self.ask_from_file(position).await?,
+            StreamFrom::Gtids(gtids) => self.ask_from_gtids(gtids).await?,
+            StreamFrom::File(position) => self.ask_from_file(position).await?,
         }
         // One byte before each event says that it is one.
         self.packets.set_packet_bytes_max(self.settings.event_bytes_max.saturating_add(1));
-        Ok(Dump {
+        Ok(EventStream {
             transport: self.transport,
             packets: self.packets,
             framing: Framing::new(Checksum::Crc32),
@@ -109,7 +109,7 @@ impl Connection {
     }
 }
 
-impl Dump {
+impl EventStream {
     /// Waits until more bytes have come. Can be dropped at any time without losing any.
     pub async fn fill(&mut self) -> Result<(), SourceError> {
         let read = self.transport.read(self.packets.room());
