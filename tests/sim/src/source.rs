@@ -33,7 +33,7 @@ impl SimSource {
 
     fn checkpoint(&self) -> Checkpoint {
         let file = FilePosition { file: "sim.000001".into(), offset: self.at as u64 };
-        Checkpoint { position: SourcePosition { gtids: None, file }, rows_of_next: self.rows, server: "sim".into() }
+        Checkpoint { rows_of_next: self.rows, ..Checkpoint::new(SourcePosition { gtids: None, file }, "sim".into()) }
     }
 }
 

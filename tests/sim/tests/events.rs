@@ -52,7 +52,7 @@ fn lines_of(what: &str, database: &str, table: &str) -> String {
         block.seal();
         let file = FilePosition { file: "sim.000001".into(), offset: 8 };
         let position = SourcePosition { gtids: None, file };
-        log.append(&block, &Checkpoint { position, rows_of_next: 0, server: "sim".into() }).await.unwrap();
+        log.append(&block, &Checkpoint::new(position, "sim".into())).await.unwrap();
 
         let tables = [Pattern::new("shop.*"), Pattern::new("sim.*")];
         let instance = SimPlugin(random).start().await.unwrap();

@@ -2,6 +2,7 @@
 
 pub mod connection;
 pub mod decode;
+pub mod dump;
 pub mod event;
 pub mod payload;
 pub mod plan;

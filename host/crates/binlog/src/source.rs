@@ -104,7 +104,7 @@ impl Mysql {
             StartAt::File(file) => SourcePosition { gtids: None, file: file.clone() },
             StartAt::Gtids(gtids) => SourcePosition { gtids: Some(gtids.clone()), file: unnamed() },
         };
-        Ok(Checkpoint { position, rows_of_next: 0, server })
+        Ok(Checkpoint::new(position, server))
     }
 }
 
@@ -242,7 +242,7 @@ mod tests {
     fn a_server_that_takes_over_is_not_asked_for_files_of_the_former() {
         let gtids = "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5".parse().unwrap();
         let position = SourcePosition { gtids: Some(gtids), file: "binlog.000050:900".parse().unwrap() };
-        let from = Checkpoint { position, rows_of_next: 0, server: "former".to_owned() };
+        let from = Checkpoint::new(position, "former".to_owned());
         assert_eq!(same_source(&from, "former", true).unwrap(), from);
         let on_another = same_source(&from, "another", true).unwrap();
         assert_eq!((&*on_another.server, &on_another.position.gtids), ("another", &from.position.gtids));

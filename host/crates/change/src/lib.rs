@@ -4,6 +4,7 @@
 
 pub mod batch;
 pub mod block;
+pub mod dump;
 pub mod envelope;
 pub mod fence;
 pub mod image;

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dump::Dumps;
+
 /// A text that is no position, with what was expected.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("'{text}' is not {expected}")]
@@ -305,6 +307,16 @@ pub struct Checkpoint {
     pub rows_of_next: u64,
     /// UUID of the server that was read.
     pub server: String,
+    /// The log keeps them beside the rest, because they seldom change.
+    #[serde(skip)]
+    pub dumps: Arc<Dumps>,
+}
+
+impl Checkpoint {
+    /// Of a log that begins here.
+    pub fn new(position: SourcePosition, server: String) -> Self {
+        Self { position, rows_of_next: 0, server, dumps: Arc::default() }
+    }
 }
 
 #[cfg(test)]

@@ -99,8 +99,7 @@ impl Leader {
         let gtids: GtidSet = "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-123456789".parse().unwrap();
         let file = FilePosition { file: "binlog.000001".into(), offset: 4 };
         let position = SourcePosition { gtids: Some(gtids), file };
-        let checkpoint =
-            Checkpoint { position, rows_of_next: 0, server: "3e11fa47-71ca-11e1-9e33-c80aa9429562".into() };
+        let checkpoint = Checkpoint::new(position, "3e11fa47-71ca-11e1-9e33-c80aa9429562".into());
         Self { writer, log_id: lead.log_id, next_seq: lead.next_seq, prev: lead.prevs[0], transaction: 0, checkpoint }
     }
 

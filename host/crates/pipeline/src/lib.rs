@@ -3,6 +3,7 @@
 
 pub mod capture;
 pub mod deliver;
+pub mod dump;
 pub mod failure;
 pub mod feed;
 pub mod ports;

@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use mysync_change::position::Checkpoint;
 use tokio::sync::watch;
 
+use crate::dump::DumpStatus;
 use crate::failure::Failure;
 use crate::feed::Prepared;
 use crate::timeline::{Standing, Timelines};
@@ -124,6 +125,7 @@ pub struct CaptureStatus {
     pub blocks: AtomicU64,
     pub errors: AtomicU64,
     position: Mutex<Option<Checkpoint>>,
+    dumps: Mutex<Vec<DumpStatus>>,
 }
 
 /// One writer's figures in one partition.
@@ -213,6 +215,15 @@ impl CaptureStatus {
 
     pub fn set_position(&self, position: &Checkpoint) {
         lock(&self.position).get_or_insert_with(|| position.clone()).clone_from(position);
+    }
+
+    /// Every dump that is not over, and those that have ended since this process started.
+    pub fn dumps(&self) -> Vec<DumpStatus> {
+        lock(&self.dumps).clone()
+    }
+
+    pub fn set_dumps(&self, dumps: Vec<DumpStatus>) {
+        *lock(&self.dumps) = dumps;
     }
 }
 

@@ -26,7 +26,7 @@ impl Decoding {
         let selected = Selected { tables: vec![Pattern::new("bench.*")], ..Selected::default() };
         let file = FilePosition { file: FILE.into(), offset: 4 };
         let position = SourcePosition { gtids: Some(GtidSet::default()), file };
-        let from = Checkpoint { position, rows_of_next: 0, server: String::new() };
+        let from = Checkpoint::new(position, String::new());
         Self {
             framing: Framing::new(Checksum::Crc32),
             reader: EventReader::new(selected, 1, 1 << 30, &from, true).unwrap(),

@@ -293,19 +293,19 @@ pub struct KeySpans {
 
 impl KeySpans {
     #[inline]
-    fn reset(&mut self, columns: usize) {
+    pub(crate) fn reset(&mut self, columns: usize) {
         self.spans.clear();
         self.spans.resize(columns, (0, 0));
     }
 
     #[inline]
-    fn set(&mut self, key: u16, start: usize, end: usize) {
+    pub(crate) fn set(&mut self, key: u16, start: usize, end: usize) {
         if let Some(span) = self.spans.get_mut(usize::from(key)) {
             *span = (start, end);
         }
     }
 
-    fn whole(&mut self, start: usize, end: usize) {
+    pub(crate) fn whole(&mut self, start: usize, end: usize) {
         self.spans.push((start, end));
     }
 

@@ -131,11 +131,8 @@ impl EventReader {
     /// What the records written so far cover.
     pub fn checkpoint(&self) -> Checkpoint {
         let rows_of_next = self.transaction.as_ref().map_or(0, |transaction| transaction.rows).max(self.stored_rows);
-        Checkpoint {
-            position: SourcePosition { gtids: self.gtids.clone(), file: self.boundary.clone() },
-            rows_of_next,
-            server: self.server.clone(),
-        }
+        let position = SourcePosition { gtids: self.gtids.clone(), file: self.boundary.clone() };
+        Checkpoint { rows_of_next, ..Checkpoint::new(position, self.server.clone()) }
     }
 
     /// Whether a transaction has begun and not ended.

@@ -35,7 +35,7 @@ impl Stream {
     fn from(rows_of_next: u64) -> Self {
         let file = FilePosition { file: "binlog.000001".into(), offset: 4 };
         let position = SourcePosition { gtids: Some(GtidSet::default()), file };
-        let from = Checkpoint { position, rows_of_next, server: String::new() };
+        let from = Checkpoint { rows_of_next, ..Checkpoint::new(position, String::new()) };
         let selected = Selected { tables: vec![Pattern::new("shop.*")], ..Selected::default() };
         Self {
             reader: EventReader::new(selected, 1, 1 << 30, &from, true).unwrap(),

@@ -95,7 +95,7 @@ impl Mysql {
     async fn findings(&self, from: Option<&SourcePosition>) -> Vec<Finding> {
         let Some(position) = from else { return diagnose(&self.settings(), None).await.unwrap() };
         let server = server::uuid(&mut Connection::connect(&self.settings()).await.unwrap()).await.unwrap();
-        self.findings_after(&Checkpoint { position: position.clone(), rows_of_next: 0, server }).await
+        self.findings_after(&Checkpoint::new(position.clone(), server)).await
     }
 
     async fn findings_after(&self, from: &Checkpoint) -> Vec<Finding> {
@@ -378,7 +378,7 @@ async fn gtids_given_a_second_time_are_seen_by_a_binlog_that_ends_too_early() {
         let told = findings.iter().find(|finding| finding.code == "SOURCE_FOREIGN").unwrap().to_string();
         assert!(told.contains(&format!("was read to {} and ends at ", read.file)), "{told}");
         // Files of another server, and a start by GTIDs alone, say nothing.
-        let elsewhere = Checkpoint { position: read.clone(), rows_of_next: 0, server: "another".to_owned() };
+        let elsewhere = Checkpoint::new(read.clone(), "another".to_owned());
         assert_eq!(level(&mysql.findings_after(&elsewhere).await, "SOURCE_POSITION"), Level::Ok);
         let started = SourcePosition { file: FilePosition { file: "".into(), offset: 4 }, ..read.clone() };
         assert_eq!(level(&mysql.findings(Some(&started)).await, "SOURCE_POSITION"), Level::Ok);
@@ -475,7 +475,7 @@ async fn tables(mysql: &Mysql, from: SourcePosition) -> Result<Vec<String>, Stre
     let to = mysql.position().await;
     let mut stream = mysql.stream(StreamFrom::File(&from.file)).await?;
     let selected = Selected { tables: vec![Pattern::new("source_test.*")], ..Selected::default() };
-    let from = Checkpoint { position: from, rows_of_next: 0, server: String::new() };
+    let from = Checkpoint::new(from, String::new());
     let lowers = server::lowers_names(&mut Connection::connect(&mysql.settings()).await?).await?;
     let mut reader = EventReader::new(selected, 1, EVENT_BYTES_MAX, &from, true).unwrap().lowering_names(lowers);
     let mut block = BlockBuilder::new(LogId([7; 16]), 1, &[0]);

@@ -50,7 +50,7 @@ pub fn shape(name: &str) -> Arc<TableShape> {
 
 pub fn checkpoint(offset: u64) -> Checkpoint {
     let file = FilePosition { file: FILE.into(), offset };
-    Checkpoint { position: SourcePosition { gtids: None, file }, rows_of_next: 0, server: "server".into() }
+    Checkpoint::new(SourcePosition { gtids: None, file }, "server".into())
 }
 
 pub fn place(seq: u64, transaction: u64, row: u64) -> Place {
