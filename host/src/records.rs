@@ -40,7 +40,7 @@ pub fn each(block: &BlockReader, mut show: impl FnMut(Record<'_>)) -> Result<(),
         let header = envelope.header;
         let mut seq = header.first_seq;
         match header.kind {
-            Kind::Change => {
+            Kind::Change | Kind::DumpChunk => {
                 let mut row_at = 0;
                 while let Some((row, next)) = rows::read(&envelope, row_at)? {
                     (seq, row_at) = (row.seq, next);

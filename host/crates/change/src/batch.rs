@@ -15,7 +15,7 @@ use crate::fence::Place;
 use crate::rows::Operation;
 
 pub use build::BatchBuilder;
-pub use read::BlockReader;
+pub use read::{Again, BlockReader};
 pub use shapes::{Plan, PlannedShape, Shapes};
 pub use taken::{ChainBroken, TakeError, Taken};
 

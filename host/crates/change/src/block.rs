@@ -51,6 +51,9 @@ pub struct BlockBuilder {
     shapes: Vec<(Fingerprint, Arc<TableShape>)>,
     transaction: TransactionId,
     committed_us: u64,
+    /// What rows are written as, and for whom.
+    kind: Kind,
+    target: Option<Arc<str>>,
     /// Tells transactions of a builder's life apart.
     ordinal: u64,
     /// The numbering as the log has it: the next number, and the last one of each partition.
@@ -69,6 +72,8 @@ impl BlockBuilder {
             shapes: Vec::new(),
             transaction,
             committed_us: 0,
+            kind: Kind::Change,
+            target: None,
             ordinal: 0,
             stored: (next_seq, prevs.to_vec()),
         }
@@ -91,6 +96,11 @@ impl BlockBuilder {
         self.next_seq
     }
 
+    /// The last sequence number in each partition, rows of this block included.
+    pub fn lasts(&self) -> Vec<u64> {
+        self.partitions.iter().map(|part| part.prev).collect()
+    }
+
     /// Bytes in all partitions.
     pub fn len(&self) -> usize {
         self.partitions.iter().map(|part| part.bytes.len()).sum()
@@ -111,6 +121,18 @@ impl BlockBuilder {
 
     /// Rows that follow belong to this transaction.
     pub fn begin(&mut self, transaction: TransactionId, committed_us: u64) {
+        (self.kind, self.target) = (Kind::Change, None);
+        self.start(transaction, committed_us);
+    }
+
+    /// Rows that follow were found by a dump: `chunk` stands for the transaction they have none of. With a target only that writer takes
+    /// them.
+    pub fn begin_chunk(&mut self, chunk: TransactionId, found_us: u64, target: Option<Arc<str>>) {
+        (self.kind, self.target) = (Kind::DumpChunk, target);
+        self.start(chunk, found_us);
+    }
+
+    fn start(&mut self, transaction: TransactionId, committed_us: u64) {
         self.transaction = transaction;
         self.committed_us = committed_us;
         self.ordinal += 1;
@@ -143,7 +165,7 @@ impl BlockBuilder {
         if !joins {
             part.close();
             let header = Header {
-                kind: Kind::Change,
+                kind: self.kind,
                 log_id: self.log_id.0,
                 first_seq: seq,
                 prev: part.prev,
@@ -151,7 +173,7 @@ impl BlockBuilder {
                 committed_us: self.committed_us,
                 first_row: number,
                 shape: shape.0,
-                target: None,
+                target: self.target.as_deref(),
             };
             let start = part.bytes.len();
             envelope::open(&mut part.bytes, &header)?;

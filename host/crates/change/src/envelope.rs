@@ -3,7 +3,7 @@
 //! ```text
 //! envelope := length:u32  version:u8  header  body          length counts what follows it
 //! header   := bincode 2, standard configuration, of `Header`
-//! body     := row*        for changes: rows of one source transaction and one shape (see `rows`)
+//! body     := row*        for changes: rows of one source transaction and one shape (see `rows`); for a dump: rows of one chunk
 //!           | JSON        for a schema: the `TableShape`; for a table event: the `TableEvent`
 //! ```
 //! All integers outside the header are little-endian. A reader refuses versions and kinds it does not know.
@@ -54,6 +54,14 @@ pub enum Kind {
     TableEvent,
     Heartbeat,
     DumpChunk,
+}
+
+/// What stands for the file in the id of a dump's chunk: a dump has no transactions. No binlog file has a slash in its name.
+pub const DUMP: &str = "dump/";
+
+/// The id of a dump's chunk, told apart from those of transactions by its text.
+pub fn chunk_id(dump: u64, chunk: u64) -> TransactionId {
+    TransactionId { gtid: None, file: format!("{DUMP}{dump}").into(), offset: chunk }
 }
 
 /// A transaction's id as it stands in a header.

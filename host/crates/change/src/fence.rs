@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::envelope::DUMP;
+
 /// The version of the text form.
 const VERSION: u8 = 1;
 /// What every fence's key begins with where keys are text: no writer may touch such a key, whatever it is granted.
@@ -12,13 +14,20 @@ pub const KEY_PREFIX: &str = "mysync:fence:";
 pub struct Place {
     /// 0: before the first record.
     pub seq: u64,
-    /// GTID or `file:offset` of its transaction.
+    /// GTID or `file:offset` of its transaction; `dump/NUMBER:CHUNK` for a row that a dump has found.
     pub transaction: String,
     /// Place in its transaction.
     pub row: u64,
     /// The second half of a changed key.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub second: bool,
+}
+
+impl Place {
+    /// Whether the record is a row that a dump has found.
+    pub fn is_of_dump(&self) -> bool {
+        self.transaction.starts_with(DUMP)
+    }
 }
 
 /// One writer's progress in one partition, kept in its store and compared there before every write.

@@ -52,7 +52,8 @@ pub enum LogError {
     #[error("{path} is no log of MySync: move it away, or set [log] dir to another directory")]
     Foreign { path: PathBuf },
     #[error(
-        "the log {path} has format {found}, this program reads up to {known}: use the release that wrote it, or a newer one"
+        "the log {path} has format {found}, this program reads {known}: use the release that wrote it, or move [log] dir away: a new log begins where \
+         source.start says, and 'mysync writer rebase' lets each writer go on with it"
     )]
     Version { path: PathBuf, found: i64, known: i64 },
     #[error(

@@ -18,6 +18,7 @@ use mysync_change::pattern::Pattern;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use crate::dump::Beginning;
 use crate::failure::{Failure, Kind};
 use crate::feed::{Feed, Prepared};
 use crate::ports::{Connector, Found, LogReader, Plugin, Writer};
@@ -40,6 +41,9 @@ pub struct Delivery<L, P, C> {
     pub status: Arc<DeliverStatus>,
     /// Names this task in the fence, as opposed to any other that ever writes it.
     pub owner: String,
+    pub partition: u32,
+    /// Where it begins when its store has never been written to.
+    pub beginning: Beginning,
 }
 
 /// A task's claim to the store.
@@ -184,14 +188,20 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
             }
             Some(fence) => fence,
             None if claim.made || self.log.has_advanced().await? => return Err(store_emptied(&writer)),
-            None => Fence::new(log_id.clone(), self.owner.clone(), String::new(), Place::default()),
+            None => {
+                let place = self.beginning.place(self.partition).await?;
+                Fence::new(log_id.clone(), self.owner.clone(), String::new(), place)
+            }
         };
         // Not one of this task: a claim that was not answered may have been made.
         if !claim.made && fence.owner != self.owner {
             claim.former = Some(fence.clone());
         }
         let applied = self.find(&fence.applied).await?;
-        let redo = if fence.began == fence.applied { None } else { Some(self.find(&fence.began).await?) };
+        // What is applied again from further back, because a part of the log was lost, is cut anew.
+        let began_there = fence.began != fence.applied && applied.transaction == fence.applied.transaction;
+        let redo = if began_there { Some(self.find(&fence.began).await?) } else { None };
+        let redo = redo.filter(|redo| redo.seq > applied.seq);
         let digest = self.plugin.digest();
         if !fence.digest.is_empty() && fence.digest != digest {
             warn!(
@@ -286,7 +296,9 @@ fn store_emptied(writer: &str) -> Failure {
         "STORE_EMPTIED",
         format!(
             "the fence of writer {writer} is gone from its store, which has been written before: it was emptied, restored or has evicted \
-             keys, so rows are missing too. 'mysync writer rewind {writer}' writes everything in the log again"
+             keys, so rows are missing too. 'mysync writer rewind {writer}' writes everything in the log again; if the log no longer holds \
+             everything, {}",
+            dumped(writer)
         ),
     )
 }
@@ -295,8 +307,9 @@ fn no_history(writer: &str, start: u64) -> Failure {
     Failure::definite(
         "LOG_INCOMPLETE",
         format!(
-            "writer {writer} is new and the log no longer holds its first records (it begins behind seq {start}). 'mysync writer rebase \
-             {writer} --to start' begins with what is left; rows that were not changed since are then missing in the store"
+            "writer {writer} is new, its file says dump = \"never\", and the log no longer holds its first records (it begins behind seq \
+             {start}). With dump = \"initial\" and 'mysync writer resume {writer}' it begins with the rows that are in MySQL; 'mysync writer \
+             rebase {writer} --to start' begins with what is left in the log"
         ),
     )
 }
@@ -305,8 +318,14 @@ fn behind_the_log(writer: &str, seq: u64, start: u64) -> Failure {
     Failure::definite(
         "LOG_TRIMMED",
         format!(
-            "writer {writer} has come to seq {seq} and the log now begins behind {start}: changes between them are lost to it. 'mysync writer \
-             rebase {writer} --to start' goes on with what is left"
+            "writer {writer} has come to seq {seq} and the log now begins behind {start}: changes between them are lost to it. To go on, {}. \
+             Rows that were deleted in between stay in the store",
+            dumped(writer)
         ),
     )
+}
+
+/// How a store is filled again from the tables themselves.
+fn dumped(writer: &str) -> String {
+    format!("'mysync writer rebase {writer} --to end' and then 'mysync dump --writer {writer}' write every row that is in MySQL")
 }

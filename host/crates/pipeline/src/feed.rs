@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mysync_change::batch::{
-    BatchBuilder, BlockReader, ChainBroken, Extent, Limits, NumberedEvent, Plan, PlannedShape, Shapes, TakeError, Taken,
+    Again, BatchBuilder, BlockReader, ChainBroken, Extent, Limits, NumberedEvent, Plan, PlannedShape, Shapes, TakeError, Taken,
 };
 use mysync_change::envelope::{EnvelopeError, TableEvent};
 use mysync_change::fence::Place;
@@ -221,17 +221,31 @@ impl<'a, L: LogReader, W: Writer> Feed<'a, L, W> {
 /// Finds a place again in a log that lost its unsynced tail and is being filled from the source once more.
 ///
 /// The records behind `base` repeat those that were lost, under new numbers. At most as many are looked at as were lost: if the place is not
-/// among them, the source does not repeat itself, and nobody may guess.
+/// among them, the source does not repeat itself, and nobody may guess. Only a dump need not repeat itself: it reads what is there now, and
+/// elsewhere in the stream. With one of its chunks on the way everything behind `base` is applied again.
 pub async fn find_again<L: LogReader>(log: &mut L, writer: &str, place: &Place, base: u64) -> Result<Place, Failure> {
-    let (mut after, mut checked) = (base, 0);
+    let (mut after, mut checked, mut start) = (base, 0, None);
     let mut block = BlockReader::default();
     loop {
         while !log.read(after, &mut block).await? {
             log.wait(after).await;
         }
-        let found = block.find(after, place, &mut checked).map_err(|error| damaged(writer, &error))?;
-        if let Some(place) = found {
-            return Ok(place);
+        let start = match start {
+            Some(start) => start,
+            None => *start.insert(block.before(base).map_err(|error| damaged(writer, &error))?.unwrap_or(base)),
+        };
+        let found = if place.is_of_dump() {
+            Some(Again::Chunk)
+        } else {
+            block.find(base, place, &mut checked).map_err(|error| damaged(writer, &error))?
+        };
+        match found {
+            Some(Again::At(place)) => return Ok(place),
+            Some(Again::Chunk) => {
+                warn!(writer, seq = start, "a dump went on in the lost part of the log: all of it is applied again");
+                return Ok(Place { seq: start, ..Place::default() });
+            }
+            None => {}
         }
         if checked >= place.seq.saturating_sub(base) {
             return Err(Failure::definite(

@@ -103,7 +103,7 @@ impl BatchBuilder {
     ) -> Result<Taken, TakeError> {
         while let Some((envelope, next)) = envelope::read(&block.bytes, block.envelope)? {
             match envelope.header.kind {
-                Kind::Change => {
+                Kind::Change | Kind::DumpChunk => {
                     if self.take_rows(&envelope, &mut block.row, end, shapes)? == Taken::Full {
                         return Ok(Taken::Full);
                     }

@@ -4,6 +4,7 @@
 //! log(id, partitions, created_us)                        one row
 //! leader(start)                                          the first number that each leader might give
 //! checkpoint(version, checkpoint, last_seq)              one row once there is one: JSON of the `Checkpoint`, and the last record it covers
+//! dumps(version, dumps)                                  one row once there is a dump: JSON of the `Dumps`, which belong to the checkpoint
 //! shape(ordinal, fingerprint, record)                    schema records, in the order in which they were announced
 //! consumer(name, partition)                              writers that have written to their store
 //! block_N(last_seq, first_seq, prev_seq, committed_us, stored_us, crc, records)
@@ -24,8 +25,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Params, Row, TransactionBehavio
 use crate::error::LogError;
 
 pub const NAME: &str = "log.sqlite";
-/// The format this program writes, and the newest it reads.
-const FORMAT: i64 = 1;
+/// The format that this program writes and reads.
+const FORMAT: i64 = 2;
 /// Marks the file as a log of MySync: "MySy".
 const APPLICATION: i64 = 0x4d79_5379;
 /// A small commit writes two pages, a large block many: twice the page costs the former a quarter more and spares the latter a tenth.
@@ -105,10 +106,10 @@ impl Database {
         };
         match read().map_err(|error| self.explain(&error))? {
             (0, 0, 0) => return Ok(None),
-            (APPLICATION, found, _) if found > FORMAT => {
+            (APPLICATION, FORMAT, _) => {}
+            (APPLICATION, found, _) => {
                 return Err(LogError::Version { path: self.path.clone(), found, known: FORMAT });
             }
-            (APPLICATION, FORMAT, _) => {}
             _ => return Err(LogError::Foreign { path: self.path.clone() }),
         }
         let read = self.connection.query_row("SELECT id, partitions FROM log", [], |row| {
@@ -133,6 +134,7 @@ impl Database {
                 "CREATE TABLE log (id BLOB NOT NULL, partitions INTEGER NOT NULL, created_us INTEGER NOT NULL);
                  CREATE TABLE leader (start INTEGER PRIMARY KEY);
                  CREATE TABLE checkpoint (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), version INTEGER NOT NULL, checkpoint TEXT NOT NULL, last_seq INTEGER NOT NULL);
+                 CREATE TABLE dumps (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), version INTEGER NOT NULL, dumps TEXT NOT NULL);
                  CREATE TABLE shape (ordinal INTEGER PRIMARY KEY, fingerprint BLOB NOT NULL UNIQUE, record BLOB NOT NULL);
                  CREATE TABLE consumer (name TEXT NOT NULL, partition INTEGER NOT NULL, PRIMARY KEY (name, partition)) WITHOUT ROWID;",
             )?;

@@ -150,7 +150,7 @@ fn holds(records: &[u8], place: &Place) -> Result<bool, EnvelopeError> {
         at = next;
         let header = &envelope.header;
         let same = || place.transaction.is_empty() || header.transaction.to_id().to_string() == place.transaction;
-        if header.kind != Kind::Change {
+        if header.kind == Kind::TableEvent {
             if header.first_seq == place.seq {
                 return Ok(same() && header.first_row == place.row);
             }

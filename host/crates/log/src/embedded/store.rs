@@ -1,16 +1,19 @@
 //! The writing connection: whoever holds it is the only one who changes the log.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use mysync_change::block::{BlockBuilder, PartitionBlock};
+use mysync_change::dump::Dumps;
 use mysync_change::envelope;
 use mysync_change::position::Checkpoint;
 use mysync_pipeline::ports::Lead;
 use mysync_pipeline::status::now_us;
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{CachedStatement, ToSql};
+use rusqlite::{CachedStatement, Row, ToSql};
+use serde::de::DeserializeOwned;
 
-use super::file::{BLOCK_BYTES_MAX, Database, Identity, PAGE_BYTES, signed, unsigned};
+use super::file::{BLOCK_BYTES_MAX, Database, Identity, PAGE_BYTES, RowError, signed, unsigned};
 use super::partition::{Partition, Stored};
 use crate::error::LogError;
 
@@ -18,8 +21,9 @@ use crate::error::LogError;
 const SECOND: u64 = 1 << 29;
 /// Leaders whose starts are kept. A writer that is further behind may have to be rewound by hand after a power cut.
 const LEADERS: u32 = 1 << 16;
-/// The version of the stored checkpoint.
+/// The versions of the stored checkpoint and of the dumps beside it.
 const CHECKPOINT_VERSION: i64 = 1;
+const DUMPS_VERSION: i64 = 1;
 /// Statements kept compiled, and how many of each partition.
 const STATEMENTS: usize = 16;
 const STATEMENTS_EACH: usize = 6;
@@ -32,6 +36,8 @@ pub struct Store {
     /// The last number in each partition.
     lasts: Vec<u64>,
     checkpoint: Vec<u8>,
+    /// As they are stored.
+    dumps: Arc<Dumps>,
 }
 
 impl Store {
@@ -39,7 +45,7 @@ impl Store {
         let partitions: Vec<_> = (0..identity.partitions).map(Partition::new).collect();
         database.connection.set_prepared_statement_cache_capacity(STATEMENTS + STATEMENTS_EACH * partitions.len());
         let lasts = partitions.iter().map(|partition| partition.last(&database)).collect::<Result<_, _>>()?;
-        Ok(Self { database, identity, partitions, lasts, checkpoint: Vec::new() })
+        Ok(Self { database, identity, partitions, lasts, checkpoint: Vec::new(), dumps: Arc::default() })
     }
 
     /// The last number in each partition.
@@ -58,6 +64,7 @@ impl Store {
         self.lasts =
             self.partitions.iter().map(|partition| partition.last(&self.database)).collect::<Result<_, _>>()?;
         let checkpoint = self.read_checkpoint()?;
+        self.dumps = checkpoint.as_ref().map(|checkpoint| checkpoint.dumps.clone()).unwrap_or_default();
         let former = self.database.number("SELECT max(start) FROM leader", [])?.unwrap_or(0);
         let given = self.last().max(former);
         let clock = now_us() / 1_000_000 * SECOND;
@@ -84,16 +91,15 @@ impl Store {
     pub fn read_checkpoint(&self) -> Result<Option<Checkpoint>, LogError> {
         let (mut checkpoint, mut covered) = (None, 0);
         self.database.each("SELECT version, checkpoint, last_seq FROM checkpoint", [], |row| {
-            let damaged = |reason| LogError::Checkpoint { reason };
-            let version: i64 = row.get(0)?;
-            if version != CHECKPOINT_VERSION {
-                return Err(
-                    damaged(format!("it has version {version}, this program reads {CHECKPOINT_VERSION}")).into()
-                );
-            }
-            let read = serde_json::from_str(row.get_ref(1)?.as_str()?);
-            checkpoint = Some(read.map_err(|error| damaged(error.to_string()))?);
+            checkpoint = Some(stored::<Checkpoint>(row, CHECKPOINT_VERSION)?);
             covered = unsigned(row.get(2)?);
+            Ok(ControlFlow::Break(()))
+        })?;
+        self.database.each("SELECT version, dumps FROM dumps", [], |row| {
+            let dumps = stored(row, DUMPS_VERSION)?;
+            if let Some(checkpoint) = &mut checkpoint {
+                checkpoint.dumps = Arc::new(dumps);
+            }
             Ok(ControlFlow::Break(()))
         })?;
         let last = self.last();
@@ -123,7 +129,13 @@ impl Store {
             .collect();
         let covered = signed(lasts.iter().copied().max().unwrap_or(0));
         let now = signed(now_us());
-        self.database.commit(|connection| {
+        let dumps = self.changed_dumps(checkpoint)?;
+        // Its writer begins behind what is already there: nobody would see that a power cut has taken a new dump.
+        let has_new = checkpoint.dumps.last > self.dumps.last;
+        if has_new {
+            self.synchronous("FULL")?;
+        }
+        let appended = self.database.commit(|connection| {
             for (fingerprint, record) in &shapes {
                 // One that comes again is the table's newest again.
                 connection
@@ -141,10 +153,29 @@ impl Store {
                 CHECKPOINT_VERSION,
                 Text(&self.checkpoint),
                 covered,
-            ))
-        })?;
+            ))?;
+            if let Some(dumps) = &dumps {
+                let statement = "INSERT OR REPLACE INTO dumps VALUES (1, ?1, ?2)";
+                connection.prepare_cached(statement)?.execute((DUMPS_VERSION, Text(dumps)))?;
+            }
+            Ok(())
+        });
+        if has_new {
+            self.synchronous("NORMAL")?;
+        }
+        appended?;
         self.lasts = lasts;
+        self.dumps.clone_from(&checkpoint.dumps);
         Ok(())
+    }
+
+    /// The checkpoint's dumps as JSON, unless they are stored as they are.
+    fn changed_dumps(&self, checkpoint: &Checkpoint) -> Result<Option<Vec<u8>>, LogError> {
+        if Arc::ptr_eq(&self.dumps, &checkpoint.dumps) || self.dumps == checkpoint.dumps {
+            return Ok(None);
+        }
+        let json = serde_json::to_vec(&*checkpoint.dumps);
+        json.map(Some).map_err(|error| LogError::Checkpoint { reason: error.to_string() })
     }
 
     /// A block must go on where the log ends, or a reader would find its chain broken.
@@ -215,6 +246,16 @@ impl Store {
             connection.prepare_cached("UPDATE log SET created_us = created_us")?.execute([]).map(|_| true)
         })
     }
+}
+
+/// What a row of version and JSON holds.
+fn stored<T: DeserializeOwned>(row: &Row<'_>, known: i64) -> Result<T, RowError> {
+    let damaged = |reason| LogError::Checkpoint { reason };
+    let version: i64 = row.get(0)?;
+    if version != known {
+        return Err(damaged(format!("it has version {version}, this program reads {known}")).into());
+    }
+    Ok(serde_json::from_str(row.get_ref(1)?.as_str()?).map_err(|error| damaged(error.to_string()))?)
 }
 
 fn insert(mut statement: CachedStatement<'_>, part: &PartitionBlock, prev: u64, now: i64) -> rusqlite::Result<usize> {

@@ -35,12 +35,14 @@ async fn another_partition_count_is_refused_with_the_cure() {
 }
 
 #[tokio::test]
-async fn a_newer_format_and_somebody_elses_database_are_refused() {
+async fn another_format_and_somebody_elses_database_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));
     let file = Connection::open(dir.path().join("log.sqlite")).unwrap();
-    file.pragma_update(None, "user_version", 2).unwrap();
-    assert_eq!(code(EmbeddedLog::open(&settings(dir.path()))), "LOG_VERSION");
+    for format in [1, 3] {
+        file.pragma_update(None, "user_version", format).unwrap();
+        assert_eq!(code(EmbeddedLog::open(&settings(dir.path()))), "LOG_VERSION");
+    }
     file.pragma_update(None, "application_id", 7).unwrap();
     assert_eq!(code(EmbeddedLog::open(&settings(dir.path()))), "LOG_FOREIGN");
 }

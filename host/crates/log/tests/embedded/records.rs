@@ -1,7 +1,11 @@
 //! What is stored is what is read.
 
+use std::sync::Arc;
+
 use mysync_change::batch::BlockReader;
+use mysync_change::dump::{Dump, DumpState, Dumps, Progress};
 use mysync_change::fence::Place;
+use mysync_change::position::Checkpoint;
 use mysync_log::{look, partitions, read_only};
 use mysync_pipeline::ports::{Found, LogReader, LogWriter};
 
@@ -172,4 +176,29 @@ async fn another_process_reads_while_the_leader_writes() {
     drop((log, leader));
     assert_eq!(read_all(&mut outside, 0).await.len(), 1);
     assert_eq!(read_all(&mut read_only(dir.path(), "w", 0).unwrap(), 0).await.len(), 1, "nobody writes");
+}
+
+#[tokio::test]
+async fn dumps_are_stored_with_the_checkpoint_they_belong_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    let mut leader = Leader::new(&log).await;
+    leader.append(1, 1, 1).await;
+    let dump = Dump {
+        number: 1,
+        writer: Some("w".into()),
+        tables: vec!["shop.*".to_owned()],
+        state: DumpState::Open,
+        rows_per_second: None,
+        from: vec![7],
+        asked_us: 1,
+        progress: Progress::default(),
+    };
+    let dumps = Arc::new(Dumps { last: 1, list: vec![dump] });
+    let with = Checkpoint { dumps: dumps.clone(), ..checkpoint(2) };
+    leader.writer.append(&leader.block, &with).await.unwrap();
+    drop((leader, log));
+    let log = open(dir.path());
+    let lead = log.writer().lead().await.unwrap();
+    assert_eq!(lead.checkpoint.unwrap(), with);
 }
