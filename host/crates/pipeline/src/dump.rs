@@ -139,6 +139,8 @@ pub struct DumpStatus {
     /// None: every writer.
     pub writer: Option<Arc<str>>,
     pub stage: Stage,
+    /// Since when it is of that stage: a dump that is tried again in vain has been so since the first time.
+    pub since_us: u64,
     /// The table that is being read; empty: none yet.
     pub table: String,
     pub tables_done: u64,
