@@ -9,6 +9,7 @@ use mysync_connectors::redis::{Redis, Settings as RedisSettings};
 use mysync_log::EmbeddedLog;
 use mysync_pipeline::capture::capture;
 use mysync_pipeline::deliver::Delivery;
+use mysync_pipeline::dump::Beginning;
 use mysync_pipeline::failure::Failure;
 use mysync_pipeline::shutdown::Shutdown;
 use mysync_pipeline::status::Board;
@@ -44,7 +45,7 @@ pub async fn run(
     }
     let stores = Arc::new(stores);
     for writer in &settings.writers {
-        supervisor.start(&writer.name, launch(&settings, writer, &stores, &log, &engine)?);
+        supervisor.start(&writer.name, launch(&settings, writer, &stores, &log, &engine));
     }
     let mut source = Mysql::new(adapters::mysql(&settings.source, &log.id().to_string(), settings.log.partitions));
     let mut records = log.writer();
@@ -63,19 +64,14 @@ fn launch(
     stores: &Arc<Stores>,
     log: &Arc<EmbeddedLog>,
     engine: &Engine,
-) -> Result<Launch, Fault> {
-    let file = writer.file.clone();
-    let Some(folder) = settings.folders.iter().find(|folder| file.parent() == Some(&folder.path)).cloned() else {
-        return Err(Fault::unusable("CONFIG_VALUE", format!("{} lies in no folder", file.display())));
-    };
+) -> Launch {
     let (source, partitions) = (settings.source.name.clone(), settings.log.partitions);
-    let (folder, stores, log, engine) = (Arc::new(folder), stores.clone(), log.clone(), engine.clone());
-    Ok(Arc::new(move |partition, status, ending| {
-        let (folder, stores, log, engine) = (folder.clone(), stores.clone(), log.clone(), engine.clone());
-        let (file, source) = (file.clone(), source.clone());
+    let (writer, stores, log, engine) = (writer.clone(), stores.clone(), log.clone(), engine.clone());
+    Arc::new(move |partition, status, ending| {
+        let (writer, stores, log, engine) = (writer.clone(), stores.clone(), log.clone(), engine.clone());
+        let source = source.clone();
         Box::pin(async move {
-            let writer =
-                folder.read_writer(&file).map_err(|error| Failure::definite(error.code(), error.to_string()))?;
+            let writer = writer.read_again()?;
             let store = stores.get(&writer.connector).cloned().ok_or_else(|| {
                 Failure::definite("CONNECTOR_UNKNOWN", format!("there is no connector {}", writer.connector))
             })?;
@@ -85,12 +81,14 @@ fn launch(
                 connector: Redis::new(store, &source, &writer.name, partition),
                 status,
                 owner: owner(),
+                partition,
+                beginning: Beginning::Log,
                 tables: writer.tables,
                 writer: writer.name,
             };
             delivery.run(ending).await
         })
-    }))
+    })
 }
 
 /// Names one task among all that ever wrote a fence.

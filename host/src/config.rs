@@ -19,15 +19,17 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use toml::de::DeTable;
 
 pub use connectors::{ConnectorSettings, RedisSettings};
 pub use error::{ConfigError, Mistake};
-pub use folders::{FolderSettings, WriterSettings};
-pub use operation::{AdminSettings, LogFormat, LogSettings, TelemetrySettings};
+pub use folders::{FirstLoad, FolderSettings, WriterSettings};
+pub use operation::{AdminSettings, DumpSettings, LogFormat, LogSettings, ROWS_PER_SECOND_MAX, TelemetrySettings};
 pub use secret::{Secret, Variables};
 pub use source::{SourceSettings, Start, TlsMode};
+pub use url::encode;
 
 use names::{is_within, overlap};
 use section::{Origin, Section};
@@ -43,8 +45,9 @@ pub struct Settings {
     pub source: SourceSettings,
     pub log: LogSettings,
     pub connectors: BTreeMap<String, ConnectorSettings>,
-    pub folders: Vec<FolderSettings>,
+    pub folders: Vec<Arc<FolderSettings>>,
     pub writers: Vec<WriterSettings>,
+    pub dump: DumpSettings,
     pub admin: AdminSettings,
     pub telemetry: TelemetrySettings,
     /// What is allowed and probably not meant.
@@ -92,6 +95,7 @@ impl Settings {
         let folders = root.get("folders");
         let mut optional = |key, name| root.get(key).map(|value| value.section(name)).transpose();
         let log = optional("log", "[log]")?;
+        let dump = optional("dump", "[dump]")?;
         let admin = optional("admin", "[admin]")?;
         let telemetry = optional("telemetry", "[telemetry]")?;
         // Before anything is read: a misspelt table must not look like one that is missing something.
@@ -101,7 +105,7 @@ impl Settings {
         let connectors = connectors.map_or(Ok(BTreeMap::new()), |value| connectors::read(&value))?;
         let mut read = Vec::new();
         for section in folders.map_or(Ok(Vec::new()), |value| value.sections("[[folders]]"))? {
-            read.push(FolderSettings::read(section, &connectors)?);
+            read.push(Arc::new(FolderSettings::read(section, &connectors)?));
         }
         Ok(Self {
             path: path.to_owned(),
@@ -110,6 +114,7 @@ impl Settings {
             connectors,
             folders: read,
             writers: Vec::new(),
+            dump: operation::read_dump(dump)?,
             admin: operation::read_admin(admin)?,
             telemetry: operation::read_telemetry(telemetry)?,
             warnings: Vec::new(),

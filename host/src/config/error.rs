@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use mysync_pipeline::failure::Failure;
+
 /// What kind of mistake it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mistake {
@@ -62,3 +64,10 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+/// What runs meets a mistake where it reads a writer's file again.
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::definite(error.code(), error.to_string())
+    }
+}

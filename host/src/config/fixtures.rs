@@ -33,6 +33,7 @@ fn the_smallest_configuration_has_good_defaults() {
     assert_eq!(settings.log.dir, fixtures("good/data"));
     assert_eq!((settings.log.partitions, settings.log.max_bytes), (1, 10 << 30));
     assert_eq!(settings.log.retention, Duration::from_secs(86_400));
+    assert_eq!(settings.dump.rows_per_second, None);
     assert_eq!(settings.admin.listen.unwrap().to_string(), "127.0.0.1:7070");
     assert_eq!((settings.telemetry.log, settings.telemetry.level.as_str()), (LogFormat::Human, "info"));
     assert_eq!(settings.warnings.len(), 1, "{:?}", settings.warnings);
@@ -61,6 +62,7 @@ fn every_key_is_read() {
     let ConnectorSettings::Redis(far) = &settings.connectors["far"];
     assert_eq!(far.url.password.as_ref().unwrap().expose(), "hunter2?#");
     assert_eq!((far.url.host.as_str(), far.ca.as_deref()), ("2001:db8::1", Some(Path::new("/etc/ssl/far.pem"))));
+    assert_eq!(settings.dump.rows_per_second, Some(50_000));
     assert_eq!(settings.admin.listen.unwrap().to_string(), "0.0.0.0:9090");
     assert_eq!((settings.telemetry.log, settings.telemetry.level.as_str()), (LogFormat::Json, "info,mysync_log=debug"));
 }
@@ -79,6 +81,7 @@ fn a_writer_is_a_pair_of_files_under_its_folders_ceiling() {
     assert_eq!(users.limits.memory, Some(64 << 20));
     assert_eq!(users.limits.deadline, Some(Duration::from_millis(250)));
     assert_eq!(audit.limits, folders::LimitSettings::default());
+    assert_eq!((users.dump, audit.dump), (FirstLoad::Initial, FirstLoad::Never));
     assert_eq!(
         settings.warnings,
         [

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mysync_change::pattern::Pattern;
@@ -16,6 +17,8 @@ use super::units;
 /// A mapping is written by hand; a larger file is another file by mistake.
 const WRITER_BYTES_MAX: u64 = 1 << 20;
 
+const FIRST_LOADS: [(&str, FirstLoad); 2] = [("initial", FirstLoad::Initial), ("never", FirstLoad::Never)];
+
 /// A writer: a component and its mapping, with what it was granted.
 #[derive(Debug, Clone)]
 pub struct WriterSettings {
@@ -23,6 +26,7 @@ pub struct WriterSettings {
     pub name: String,
     /// Its TOML file.
     pub file: PathBuf,
+    pub folder: Arc<FolderSettings>,
     pub component: PathBuf,
     /// The whole text of `file`, for the component.
     pub mapping: String,
@@ -31,7 +35,18 @@ pub struct WriterSettings {
     pub tables: Vec<Pattern>,
     /// The keys it may touch.
     pub keys: Vec<Pattern>,
+    pub dump: FirstLoad,
     pub limits: LimitSettings,
+}
+
+/// What a writer that has never written begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FirstLoad {
+    /// A dump of its tables.
+    #[default]
+    Initial,
+    /// What the log holds.
+    Never,
 }
 
 /// What one instance may use; none: the engine's default.
@@ -54,6 +69,13 @@ pub struct FolderSettings {
     /// Every captured table, unless said otherwise.
     pub tables: Vec<Pattern>,
     pub limits: LimitSettings,
+}
+
+impl WriterSettings {
+    /// As its file is by now.
+    pub fn read_again(&self) -> Result<Self, ConfigError> {
+        self.folder.read_writer(&self.file)
+    }
 }
 
 impl FolderSettings {
@@ -105,7 +127,7 @@ impl FolderSettings {
     }
 
     /// Reads a writer and holds it to the folder's ceiling.
-    pub fn read_writer(&self, file: &Path) -> Result<WriterSettings, ConfigError> {
+    pub fn read_writer(self: &Arc<Self>, file: &Path) -> Result<WriterSettings, ConfigError> {
         if is_special(file) {
             return Err(ConfigError::of_file(Mistake::Unreadable, file, "cannot be read: it is no regular file"));
         }
@@ -120,6 +142,7 @@ impl FolderSettings {
         let component = root.required("component")?;
         let connector = root.required("connector")?;
         let tables = root.required("tables")?;
+        let dump = root.get("dump");
         let wanted = match root.get("wants") {
             Some(value) => {
                 let mut wants = value.section("[wants]")?;
@@ -132,6 +155,7 @@ impl FolderSettings {
         Ok(WriterSettings {
             name,
             file: file.to_owned(),
+            folder: self.clone(),
             component: checked_component(&component, file)?,
             connector: self.grant_connector(&connector)?,
             tables: granted(&tables, checked_tables(&tables)?, &self.tables)?,
@@ -139,6 +163,7 @@ impl FolderSettings {
                 Some(keys) => granted(&keys, keys.patterns()?, &self.keys)?,
                 None => self.keys.clone(),
             },
+            dump: dump.map_or(Ok(FirstLoad::default()), |value| value.one_of(&FIRST_LOADS))?,
             limits: self.limits.clone(),
             mapping: text.clone(),
         })
@@ -231,13 +256,13 @@ mod tests {
         std::fs::write(at("users.toml"), "component = \"a.wasm\"").unwrap();
         symlink(at("users.toml"), at("linked.toml")).unwrap();
         symlink(at("gone"), at("nowhere.toml")).unwrap();
-        let folder = FolderSettings {
+        let folder = Arc::new(FolderSettings {
             path: dir.path().to_owned(),
             connectors: Vec::new(),
             keys: Vec::new(),
             tables: Vec::new(),
             limits: LimitSettings::default(),
-        };
+        });
         let files = folder.writer_files().unwrap();
         assert_eq!(files, ["linked.toml", "nowhere.toml", "users.toml"].map(at));
         // What has taken a file's place is not waited for at a resume either.

@@ -1,4 +1,4 @@
-//! `[log]`, `[admin]`, `[telemetry]`: how the process itself runs.
+//! `[log]`, `[dump]`, `[admin]`, `[telemetry]`: how the process itself runs.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,6 +16,8 @@ const LOG_BYTES: u64 = 10 << 30;
 const LOG_BYTES_MIN: u64 = 64 << 20;
 /// Each partition is a task with its own connection for every writer.
 const PARTITIONS_MAX: u32 = 256;
+/// More than any server reads: a higher one is a slip of the keyboard.
+pub const ROWS_PER_SECOND_MAX: u64 = 1_000_000_000;
 const LISTEN: &str = "127.0.0.1:7070";
 
 /// The log on this machine.
@@ -27,6 +29,13 @@ pub struct LogSettings {
     pub max_bytes: u64,
     /// How long records are kept that every writer has passed.
     pub retention: Duration,
+}
+
+/// First loads of tables.
+#[derive(Debug, Clone, Default)]
+pub struct DumpSettings {
+    /// What a dump reads at most, unless its own order says otherwise; none: as fast as the writers take it.
+    pub rows_per_second: Option<u64>,
 }
 
 /// Health, metrics and commands over HTTP. There is no login, so an address other than loopback has been allowed by name.
@@ -80,6 +89,15 @@ pub fn read_log(origin: Origin<'_>, section: Option<Section<'_>>) -> Result<LogS
     Ok(log)
 }
 
+pub fn read_dump(section: Option<Section<'_>>) -> Result<DumpSettings, ConfigError> {
+    let mut dump = DumpSettings::default();
+    let Some(mut section) = section else { return Ok(dump) };
+    dump.rows_per_second =
+        section.get("rows_per_second").map(|value| value.number(1, ROWS_PER_SECOND_MAX)).transpose()?;
+    section.finish()?;
+    Ok(dump)
+}
+
 pub fn read_admin(section: Option<Section<'_>>) -> Result<AdminSettings, ConfigError> {
     let mut admin = AdminSettings { listen: LISTEN.parse().ok() };
     let Some(mut section) = section else { return Ok(admin) };
@@ -96,7 +114,7 @@ pub fn read_admin(section: Option<Section<'_>>) -> Result<AdminSettings, ConfigE
         })?;
         if admin.listen.is_some_and(|address| !address.ip().is_loopback()) && !allow_remote {
             return Err(value.wrong(
-                "can be reached from other machines, and anybody who reaches it may resume writers: listen on 127.0.0.1, or set \
+                "can be reached from other machines, and anybody who reaches it may resume writers and order dumps: listen on 127.0.0.1, or set \
                  allow_remote = true",
             ));
         }
