@@ -10,6 +10,7 @@ mod packets;
 mod password;
 mod query;
 mod settings;
+mod statement;
 mod stream;
 mod transport;
 
@@ -29,6 +30,7 @@ use crate::tls::{self, TlsMode};
 pub use error::{BEGIN_ANEW, SourceError};
 pub use query::Rows;
 pub use settings::ConnectionSettings;
+pub(crate) use statement::{Answer, Came, SentColumn};
 pub use stream::{EventStream, StreamFrom};
 
 /// Nothing that a server says before the login is done is longer.
@@ -42,6 +44,8 @@ pub struct Connection {
     packets: PacketBuffer,
     settings: ConnectionSettings,
     server_version: String,
+    /// A command was sent whose answer is not known to have come whole: nothing that comes can be told apart any more.
+    answer_is_open: bool,
 }
 
 impl Connection {
@@ -70,6 +74,7 @@ impl Connection {
             packets: PacketBuffer::new(LOGIN_PACKET_BYTES_MAX),
             settings: settings.clone(),
             server_version: String::new(),
+            answer_is_open: false,
         };
         let packet = connection.read().await?;
         if packet.first() == Some(&0xff) {
@@ -87,7 +92,6 @@ impl Connection {
             }
         }
         connection.authenticate(greeting, capabilities).await?;
-        connection.packets.set_packet_bytes_max(ANSWER_PACKET_BYTES_MAX);
         Ok(connection)
     }
 
@@ -149,6 +153,18 @@ impl Connection {
             _ => return Err(SourceError::ServerKey("the server sent none")),
         };
         self.write(&password::encrypt(password, nonce, key)?).await
+    }
+
+    fn begin_answer(&mut self) -> Result<(), SourceError> {
+        if std::mem::replace(&mut self.answer_is_open, true) {
+            return Err(SourceError::Lost(io::Error::other("an answer was given up before its end")));
+        }
+        self.packets.set_packet_bytes_max(ANSWER_PACKET_BYTES_MAX);
+        Ok(())
+    }
+
+    fn end_answer(&mut self) {
+        self.answer_is_open = false;
     }
 
     async fn command(&mut self, command: u8, rest: &[u8]) -> Result<(), SourceError> {

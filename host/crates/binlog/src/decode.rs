@@ -8,7 +8,7 @@ pub(crate) mod charset;
 pub(crate) mod decimal;
 mod error;
 mod jsonb;
-mod number;
+pub(crate) mod number;
 mod rows;
 pub(crate) mod step;
 pub(crate) mod temporal;

@@ -7,7 +7,7 @@ use mysync_change::schema::{Fingerprint, TableShape};
 
 use crate::decode::DecodeError;
 use crate::decode::step::{Convert, Width};
-use crate::table_map::TableMap;
+use crate::table_map::{MappedColumn, TableMap};
 use compile::Uncompilable;
 
 pub use cache::{Plans, Selection, Table};
@@ -35,23 +35,33 @@ pub struct Plan {
 impl Plan {
     /// Compiles a TABLE_MAP event. `wanted` says of each column, by its name, whether images shall hold it.
     pub fn compile(map: &TableMap<'_>, wanted: impl Fn(&str) -> bool) -> Result<Self, DecodeError> {
-        let mapped = map.columns()?;
-        let key = map.primary_key()?;
+        Self::of(map.database, map.table, &map.columns()?, &map.primary_key()?, wanted)
+    }
+
+    /// The same of columns that are described elsewhere. `key`: the key's columns as [`TableMap::primary_key`] gives them.
+    pub(crate) fn of(
+        database: &str,
+        table: &str,
+        mapped: &[MappedColumn<'_>],
+        key: &[(usize, u64)],
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Self, DecodeError> {
+        let full_name = || format!("{database}.{table}");
         let mut shape = TableShape {
-            database: map.database.to_owned(),
-            name: map.table.to_owned(),
+            database: database.to_owned(),
+            name: table.to_owned(),
             columns: Vec::with_capacity(mapped.len()),
             primary_key: vec![0; key.len()],
         };
         let mut steps = Vec::with_capacity(mapped.len());
         for (at, column) in mapped.iter().enumerate() {
-            let explain = |why| explain(map, column.name, why);
+            let explain = |why| explain(full_name(), column.name, why);
             let width = compile::width(&column.kind).map_err(explain)?;
             let place = shape.columns.len() as u16;
             let in_key = key.iter().position(|(place, _)| *place == at);
             if !wanted(column.name) {
                 if in_key.is_some() {
-                    return Err(DecodeError::KeyExcluded { table: map.full_name(), column: column.name.to_owned() });
+                    return Err(DecodeError::KeyExcluded { table: full_name(), column: column.name.to_owned() });
                 }
                 steps.push(Step { width, convert: None, place, key: None });
                 continue;
@@ -99,8 +109,8 @@ impl RowWidths {
     }
 }
 
-fn explain(map: &TableMap<'_>, column: &str, why: Uncompilable) -> DecodeError {
-    let (table, column) = (map.full_name(), column.to_owned());
+fn explain(table: String, column: &str, why: Uncompilable) -> DecodeError {
+    let column = column.to_owned();
     match why {
         Uncompilable::Collation(collation) => DecodeError::UnknownCollation { table, column, collation },
         Uncompilable::Label => DecodeError::BadValue { table, column, what: "a label is not text of its charset" },

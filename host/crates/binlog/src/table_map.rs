@@ -13,7 +13,7 @@ use column::{Described, Unread};
 use metadata::{Metadata, high_bit};
 
 /// MySQL's numbers for column types, as the binlog has them.
-mod column_type {
+pub(crate) mod column_type {
     pub const TINY: u8 = 1;
     pub const SHORT: u8 = 2;
     pub const LONG: u8 = 3;

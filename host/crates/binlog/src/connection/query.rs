@@ -52,8 +52,14 @@ impl Connection {
     /// Runs one statement, for as long as connecting may take.
     pub async fn query(&mut self, statement: &str) -> Result<Rows, SourceError> {
         let limit = self.settings.connect_timeout;
+        self.begin_answer()?;
         match timeout(limit, self.ask(statement)).await {
-            Ok(answer) => answer,
+            Ok(answer) => {
+                if matches!(answer, Ok(_) | Err(SourceError::Server { .. })) {
+                    self.end_answer();
+                }
+                answer
+            }
             Err(_) => Err(SourceError::QueryTimeout { statement: statement.chars().take(100).collect(), limit }),
         }
     }
@@ -91,7 +97,7 @@ impl Connection {
     }
 }
 
-fn is_end(packet: &[u8]) -> bool {
+pub(super) fn is_end(packet: &[u8]) -> bool {
     packet.first() == Some(&0xfe) && packet.len() < 9
 }
 

@@ -160,7 +160,7 @@ fn put(raw: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Puts the length of what `write` appends in front of it.
-fn sized(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), BadValue>) -> Result<(), BadValue> {
+pub fn sized(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), BadValue>) -> Result<(), BadValue> {
     let at = out.len();
     out.extend_from_slice(&[0; 4]);
     write(out)?;

@@ -159,7 +159,7 @@ fn put_fields(fields: &Fields, between: u8, out: &mut Vec<u8>) {
     put_clock(fields.hour, fields.minute, fields.second, out);
 }
 
-fn put_date(year: u64, month: u64, day: u64, out: &mut Vec<u8>) {
+pub(crate) fn put_date(year: u64, month: u64, day: u64, out: &mut Vec<u8>) {
     let [y1, y2] = two_digits(year / 100 % 100);
     let [y3, y4] = two_digits(year);
     let [m1, m2] = two_digits(month);
@@ -167,7 +167,7 @@ fn put_date(year: u64, month: u64, day: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2]);
 }
 
-fn put_clock(hour: u64, minute: u64, second: u64, out: &mut Vec<u8>) {
+pub(crate) fn put_clock(hour: u64, minute: u64, second: u64, out: &mut Vec<u8>) {
     if hour >= 100 {
         out.push(b'0' + (hour / 100 % 10) as u8);
     }
@@ -186,7 +186,7 @@ fn put_fraction(stored: u64, decimals: u8, out: &mut Vec<u8>) -> Option<()> {
     (stored < 10_u64.pow(2 * fraction_width(decimals) as u32)).then_some(())
 }
 
-fn put_digits(mut number: u64, count: u8, out: &mut Vec<u8>) {
+pub(crate) fn put_digits(mut number: u64, count: u8, out: &mut Vec<u8>) {
     let mut text = [b'0'; 6];
     for digit in text.iter_mut().take(usize::from(count)).rev() {
         *digit = b'0' + (number % 10) as u8;

@@ -196,7 +196,8 @@ fn characters(
 /// Labels as text, and as an attribute: a JSON array. Labels of the binary charset are kept if they are UTF-8.
 fn label_texts(labels: Labels<'_>, collation: u64, attributes: &mut Attributes) -> Result<LabelTexts, Uncompilable> {
     let (name, charset) = text_charset(collation)?.map_or((charset::BINARY, Charset::Utf8), |(name, _, c)| (name, c));
-    let texts = LabelTexts::new(labels.iter(), charset).map_err(|_| Uncompilable::Label)?;
+    let written = if labels.is_utf8() { Charset::Utf8 } else { charset };
+    let texts = LabelTexts::new(labels.iter(), written).map_err(|_| Uncompilable::Label)?;
     attributes.put("charset", name);
     attributes.put("labels", texts.to_json());
     Ok(texts)

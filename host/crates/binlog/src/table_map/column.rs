@@ -90,10 +90,11 @@ pub enum ColumnKind<'a> {
 /// The binary collation's number.
 pub const BINARY: u64 = 63;
 
-/// Labels of an ENUM or SET, each behind its length, in the column's charset.
+/// Labels of an ENUM or SET, each behind its length, in the column's charset or in UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Labels<'a> {
     raw: &'a [u8],
+    utf8: bool,
 }
 
 impl<'a> Labels<'a> {
@@ -106,7 +107,16 @@ impl<'a> Labels<'a> {
             all.take(len)?;
         }
         let raw = start.get(..start.len() - all.0.len())?;
-        Some(Self { raw })
+        Some(Self { raw, utf8: false })
+    }
+
+    /// Labels that are UTF-8 whatever the column's charset is, each behind its length as the binlog has it.
+    pub(crate) fn in_utf8(raw: &'a [u8]) -> Self {
+        Self { raw, utf8: true }
+    }
+
+    pub(crate) fn is_utf8(self) -> bool {
+        self.utf8
     }
 
     pub fn iter(self) -> impl Iterator<Item = &'a [u8]> {
