@@ -2,6 +2,7 @@
 //!
 //! There is no login: it listens on loopback unless the operator says otherwise, tells web pages nothing, and takes no commands from them.
 
+pub mod dumps;
 pub mod report;
 
 use std::net::{IpAddr, SocketAddr};
@@ -11,12 +12,13 @@ use std::time::Duration;
 
 use axum::extract::{Path, Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
+use mysync_pipeline::dump::Change;
 use mysync_pipeline::failure::Failure;
 use mysync_pipeline::shutdown::Ending;
 use mysync_pipeline::status::{Board, now_us};
@@ -29,6 +31,7 @@ use tracing::info;
 use crate::config::AdminSettings;
 use crate::fault::Fault;
 use crate::telemetry;
+use dumps::Dumps;
 use report::Report;
 
 /// Commands that wait: they come from people.
@@ -76,6 +79,7 @@ struct Shared {
     observed: Observed,
     metrics: PrometheusHandle,
     commands: mpsc::Sender<Command>,
+    dumps: Dumps,
 }
 
 /// A server that listens and does not serve yet: a taken port is told before anything else starts.
@@ -91,13 +95,14 @@ impl Admin {
         observed: Observed,
         metrics: PrometheusHandle,
         commands: mpsc::Sender<Command>,
+        dumps: Dumps,
     ) -> Result<Option<Self>, Fault> {
         let Some(address) = settings.listen else { return Ok(None) };
         let listener = TcpListener::bind(address).await.map_err(|error| {
             let cure = "another mysync may be running; choose another admin.listen, or \"none\"";
             Fault::failed("ADMIN_LISTEN", format!("cannot listen on {address}: {error}: {cure}"))
         })?;
-        let mut router = router(Shared { observed, metrics, commands });
+        let mut router = router(Shared { observed, metrics, commands, dumps });
         if address.ip().is_loopback() {
             router = router.layer(middleware::from_fn(for_this_machine));
         }
@@ -128,6 +133,11 @@ fn router(shared: Shared) -> Router {
         .route("/readyz", get(readyz))
         .route("/api/status", get(status))
         .route("/api/writers/{name}/resume", post(resume))
+        .route("/api/dumps", post(dumps::start))
+        .route("/api/dumps/pause", post(|shared, which| dumps::change(shared, which, Change::Pause)))
+        .route("/api/dumps/resume", post(|shared, which| dumps::change(shared, which, Change::Resume)))
+        .route("/api/dumps/cancel", post(|shared, which| dumps::change(shared, which, Change::Cancel)))
+        .layer(middleware::from_fn(not_for_pages))
         .with_state(shared)
 }
 
@@ -138,6 +148,15 @@ async fn for_this_machine(request: Request, next: Next) -> Response {
     }
     let message = "the request names another host than this machine: send it to 127.0.0.1";
     refusal(StatusCode::FORBIDDEN, "ADMIN_HOST", message)
+}
+
+/// Browsers name the page that sends a POST; nobody else does.
+async fn not_for_pages(request: Request, next: Next) -> Response {
+    if request.method() == Method::POST && request.headers().contains_key(header::ORIGIN) {
+        let message = "web pages may not send commands: use those of mysync itself";
+        return refusal(StatusCode::FORBIDDEN, "ADMIN_ORIGIN", message);
+    }
+    next.run(request).await
 }
 
 async fn metrics(State(shared): State<Shared>) -> Response {
@@ -171,12 +190,7 @@ fn verdict(good: bool, lines: Vec<String>) -> Response {
     (code, lines.join("\n") + "\n").into_response()
 }
 
-async fn resume(State(shared): State<Shared>, Path(writer): Path<String>, headers: HeaderMap) -> Response {
-    // Browsers name the page that sends a POST; nobody else does.
-    if headers.contains_key(header::ORIGIN) {
-        let message = "web pages may not send commands: use 'mysync writer resume'";
-        return refusal(StatusCode::FORBIDDEN, "ADMIN_ORIGIN", message);
-    }
+async fn resume(State(shared): State<Shared>, Path(writer): Path<String>) -> Response {
     let (answer, answered) = oneshot::channel();
     if let Err(TrySendError::Full(_)) = shared.commands.try_send(Command::Resume { writer, answer }) {
         let message = "too many commands wait already: send it again in a moment";
@@ -227,7 +241,8 @@ mod tests {
         let (commands, asked) = mpsc::channel(COMMANDS_MAX);
         let metrics = PrometheusBuilder::new().build_recorder().handle();
         let settings = AdminSettings { listen: listen.parse().ok() };
-        let admin = Admin::bind(&settings, Observed::new("shop".to_owned(), board), metrics, commands).await?;
+        let observed = Observed::new("shop".to_owned(), board);
+        let admin = Admin::bind(&settings, observed, metrics, commands, Dumps::none()).await?;
         Ok((admin, asked))
     }
 
@@ -310,9 +325,14 @@ mod tests {
     #[tokio::test]
     async fn a_web_page_commands_nothing() {
         let mut served = serve().await;
-        let request = "POST /api/writers/users/resume HTTP/1.0\r\nHost: 127.0.0.1\r\nOrigin: http://evil.example";
-        let text = asked(served.address, request).await;
-        assert!(text.starts_with("403") && text.contains("ADMIN_ORIGIN"), "{text}");
+        for request in [
+            "POST /api/writers/users/resume HTTP/1.0\r\nHost: 127.0.0.1\r\nOrigin: http://evil.example",
+            "POST /api/dumps HTTP/1.0\r\nHost: 127.0.0.1\r\nOrigin: http://evil.example",
+            "POST /api/dumps/cancel HTTP/1.0\r\nHost: 127.0.0.1\r\nOrigin: null",
+        ] {
+            let text = asked(served.address, request).await;
+            assert!(text.starts_with("403") && text.contains("ADMIN_ORIGIN"), "{request}: {text}");
+        }
         assert!(served.asked.try_recv().is_err());
     }
 
@@ -326,6 +346,7 @@ mod tests {
             "GET /readyz HTTP/1.0\r\nHost: x",
             "GET /nothing HTTP/1.0\r\nHost: x",
             "POST /api/writers/users/resume HTTP/1.0\r\nHost: evil.example",
+            "POST /api/dumps HTTP/1.0\r\nHost: evil.example",
         ] {
             let text = asked(served.address, request).await;
             assert!(text.starts_with("403") && text.contains("ADMIN_HOST"), "{request}: {text}");

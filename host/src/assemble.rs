@@ -9,7 +9,7 @@ use mysync_connectors::redis::{Redis, Settings as RedisSettings};
 use mysync_log::EmbeddedLog;
 use mysync_pipeline::capture::capture;
 use mysync_pipeline::deliver::Delivery;
-use mysync_pipeline::dump::Beginning;
+use mysync_pipeline::dump::{Beginning, OrderBook, Orders};
 use mysync_pipeline::failure::Failure;
 use mysync_pipeline::shutdown::Shutdown;
 use mysync_pipeline::status::Board;
@@ -34,6 +34,7 @@ pub async fn run(
     board: Arc<Board>,
     shutdown: Shutdown,
     commands: mpsc::Receiver<Command>,
+    _dumps: (Orders, OrderBook),
 ) -> Result<(), Fault> {
     let log = Arc::new(log);
     let cache_dir = Some(settings.log.dir.join("compiled"));

@@ -3,14 +3,16 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, value_parser};
+
+use crate::config::ROWS_PER_SECOND_MAX;
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done; for `status` and `check`: everything is well
   1    something that ran or was looked at is not well; the message says what
   2    the command line or the configuration cannot be used, or the running process cannot be reached
-  130  ended at once by a second SIGINT (143: by a second SIGTERM)";
+  130  ended at once by SIGINT (143: by SIGTERM); for `run` by a second one";
 
 /// Keeps Redis equal to MySQL, through sandboxed writers.
 #[derive(Debug, Parser)]
@@ -28,6 +30,9 @@ pub enum Command {
     Check(ConfigFile),
     /// Shows what the running process does, with the reason for every stop
     Status(StatusOptions),
+    /// Loads rows that were in MySQL before the log began, into the stores of one writer or of all: the running process does it, and this
+    /// follows it. Rows are added and changed; what was deleted from MySQL while a writer missed it stays in its store
+    Dump(DumpOptions),
     /// Looks into the log
     #[command(subcommand)]
     Log(LogCommand),
@@ -44,16 +49,67 @@ pub struct ConfigFile {
     pub config: PathBuf,
 }
 
+/// Which running process.
 #[derive(Debug, Args)]
-pub struct StatusOptions {
+pub struct Process {
     #[command(flatten)]
     pub config: ConfigFile,
     /// Where the process listens, instead of what the configuration says
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub admin: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusOptions {
+    #[command(flatten)]
+    pub process: Process,
     /// As JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct DumpOptions {
+    #[command(subcommand)]
+    pub command: Option<DumpCommand>,
+    #[command(flatten)]
+    pub load: LoadOptions,
+}
+
+#[derive(Debug, Args)]
+pub struct LoadOptions {
+    #[command(flatten)]
+    pub process: Process,
+    /// The tables of this writer, and for it alone
+    #[arg(long, value_name = "NAME")]
+    pub writer: Option<String>,
+    /// Read no faster than this, whatever the configuration says
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..=ROWS_PER_SECOND_MAX))]
+    pub rows_per_second: Option<u64>,
+    /// Order it and do not follow it
+    #[arg(long, short)]
+    pub detach: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DumpCommand {
+    /// Shows the dumps that are not over, and those that have ended since the process started
+    Status(StatusOptions),
+    /// Lets dumps wait until they are resumed
+    Pause(WhichDump),
+    /// Goes on with dumps that were paused, or have stopped for a reason that was mended since
+    Resume(WhichDump),
+    /// Ends dumps for good; what they have loaded stays
+    Cancel(WhichDump),
+}
+
+#[derive(Debug, Args)]
+pub struct WhichDump {
+    /// Its number; without it: every dump that is not over
+    pub number: Option<u64>,
+    #[command(flatten)]
+    pub process: Process,
 }
 
 #[derive(Debug, Subcommand)]
@@ -143,6 +199,27 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_dump_is_ordered_looked_at_and_changed_by_one_word() {
+        let parse = |words: &str| match Cli::try_parse_from(format!("mysync dump {words}").split_whitespace()) {
+            Ok(Cli { command: Command::Dump(options) }) => Some(options),
+            _ => None,
+        };
+        let load = parse("--writer users --rows-per-second 500 -d").unwrap();
+        assert!(load.command.is_none() && load.load.detach && load.load.rows_per_second == Some(500));
+        assert_eq!(load.load.writer.as_deref(), Some("users"));
+        assert!(parse("").is_some_and(|options| options.command.is_none()));
+        let json = parse("status --json --config other.toml").unwrap().command;
+        assert!(matches!(json, Some(DumpCommand::Status(options)) if options.json));
+        let third = parse("cancel 3").unwrap().command;
+        assert!(matches!(third, Some(DumpCommand::Cancel(WhichDump { number: Some(3), .. }))));
+        assert!(matches!(parse("pause").unwrap().command, Some(DumpCommand::Pause(WhichDump { number: None, .. }))));
+        for wrong in ["users", "--rows-per-second 0", "--writer users cancel", "cancel three", "resume --writer users"]
+        {
+            assert!(parse(wrong).is_none(), "{wrong}");
+        }
     }
 
     #[test]

@@ -4,6 +4,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
+
+use crate::admin::Refusal;
 use crate::fault::Fault;
 
 /// The other side is this machine.
@@ -18,6 +21,27 @@ const ANSWER_BYTES_MAX: u64 = 16 << 20;
 pub struct Answer {
     pub status: u16,
     pub body: String,
+}
+
+impl Answer {
+    pub fn is_good(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// Why nothing was done.
+    pub fn refusal(&self) -> String {
+        match serde_json::from_str(&self.body) {
+            Ok(Refusal { code, message }) => format!("[{code}] {message}"),
+            Err(_) => format!("it answers with status {}", self.status),
+        }
+    }
+
+    pub fn read<T: DeserializeOwned>(&self, address: SocketAddr) -> Result<T, Fault> {
+        serde_json::from_str(&self.body).map_err(|error| {
+            let message = format!("what answers on {address} is no mysync of this version: {error}");
+            Fault::unusable("ADMIN_UNREACHABLE", message)
+        })
+    }
 }
 
 pub fn get(address: SocketAddr, path: &str) -> Result<Answer, Fault> {

@@ -7,6 +7,7 @@ mod check;
 mod cli;
 mod client;
 mod config;
+mod dump;
 mod fault;
 mod records;
 mod signals;
@@ -21,12 +22,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
+use mysync_pipeline::dump::orders;
 use mysync_pipeline::shutdown::Shutdown;
 use mysync_pipeline::status::Board;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use admin::dumps::Dumps;
 use admin::{Admin, COMMANDS_MAX, Observed};
 use cli::{Cli, Command, ConfigFile, LogCommand, WriterCommand};
 use config::Settings;
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Command::Run(options) => run(&options.config),
         Command::Check(options) => runtime().and_then(|runtime| runtime.block_on(check::run(&options.config))),
         Command::Status(options) => status::run(&options),
+        Command::Dump(options) => runtime().and_then(|runtime| runtime.block_on(dump::run(&options))),
         Command::Log(LogCommand::Tail(options)) => runtime().and_then(|runtime| runtime.block_on(tail::run(&options))),
         Command::Writer(WriterCommand::Rewind(options)) => {
             move_writer(&options.name, &options.config, Move::Rewind(options.to))
@@ -75,13 +79,15 @@ fn run(config: &Path) -> Result<ExitCode, Fault> {
         let board = Arc::new(Board::default());
         let (commands, asked) = mpsc::channel(COMMANDS_MAX);
         let observed = Observed::new(settings.source.name.clone(), board.clone());
-        let admin = Admin::bind(&settings.admin, observed, metrics.clone(), commands).await?;
+        let (orders, book) = orders();
+        let dumps = Dumps::new(&settings, orders.clone());
+        let admin = Admin::bind(&settings.admin, observed, metrics.clone(), commands, dumps).await?;
         if let Some(admin) = admin {
             tokio::spawn(admin.serve(shutdown.ending()));
         }
         tokio::spawn(telemetry::keep_up(metrics));
         info!(version = env!("CARGO_PKG_VERSION"), source = settings.source.name, "mysync starts");
-        assemble::run(settings, log, board, shutdown, asked).await?;
+        assemble::run(settings, log, board, shutdown, asked, (orders, book)).await?;
         info!("mysync ended");
         Ok(ExitCode::SUCCESS)
     })

@@ -3,27 +3,34 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
+use crate::admin::report::dump::name;
 use crate::admin::report::{Report, WriterReport};
-use crate::cli::StatusOptions;
-use crate::client;
+use crate::cli::{Process, StatusOptions};
+use crate::client::{self, Answer};
 use crate::config::{self, AdminSettings};
+use crate::dump::told;
 use crate::fault::{EXIT_FAILED, Fault};
 
 pub fn run(options: &StatusOptions) -> Result<ExitCode, Fault> {
-    let address = match options.admin {
-        Some(address) => address,
-        None => address_of(&config::load_admin(&options.config.config)?)?,
-    };
-    let answer = client::get(address, "/api/status")?;
-    let report: Report = serde_json::from_str(&answer.body).map_err(|error| {
-        let message = format!("what answers on {address} is no mysync of this version: {error}");
-        Fault::unusable("ADMIN_UNREACHABLE", message)
-    })?;
+    let (report, answer) = ask(address(&options.process)?)?;
     match options.json {
         true => println!("{}", answer.body),
         false => print!("{}", table(&report)),
     }
     Ok(if report.healthy { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) })
+}
+
+/// What the process says of itself, and the answer as it came.
+pub fn ask(address: SocketAddr) -> Result<(Report, Answer), Fault> {
+    let answer = client::get(address, "/api/status")?;
+    Ok((answer.read(address)?, answer))
+}
+
+pub fn address(process: &Process) -> Result<SocketAddr, Fault> {
+    match process.admin {
+        Some(address) => Ok(address),
+        None => address_of(&config::load_admin(&process.config.config)?),
+    }
 }
 
 /// Where the configured process can be asked.
@@ -55,7 +62,10 @@ fn table(report: &Report) -> String {
         ],
     ];
     rows.extend(report.writers.iter().map(writer_row));
-    text.push_str(&aligned(&rows));
+    text.push_str(&aligned(&rows, 2));
+    if !report.dumps.is_empty() {
+        text.push_str(&format!("\n{}", told::table(&report.dumps)));
+    }
     if let Some(position) = &capture.position {
         text.push_str(&format!("\nposition {position}\n"));
     }
@@ -66,7 +76,8 @@ fn table(report: &Report) -> String {
     // What is being retried and not yet a reason for alarm.
     let capture = ("capture".to_owned(), &capture.code, &capture.message);
     let writers = report.writers.iter().map(|w| (format!("writer {}/{}", w.writer, w.partition), &w.code, &w.message));
-    for (of, code, message) in [capture].into_iter().chain(writers) {
+    let dumps = report.dumps.iter().map(|dump| (name(dump.number), &dump.code, &dump.message));
+    for (of, code, message) in [capture].into_iter().chain(writers).chain(dumps) {
         if let (Some(code), Some(message), false) = (code, message, told.contains(&of.as_str())) {
             text.push_str(&format!("\n{of}: [{code}] {message}\n"));
         }
@@ -91,14 +102,14 @@ fn millis(seconds: Option<f64>) -> String {
     seconds.map_or(String::new(), |seconds| format!("≤ {} ms", (seconds * 1e5).round() / 1e2))
 }
 
-/// The first two columns are words, the others figures.
-fn aligned(rows: &[[String; 8]]) -> String {
+/// The first columns are words, the others figures.
+pub fn aligned<const N: usize>(rows: &[[String; N]], words: usize) -> String {
     let widths: Vec<usize> =
-        (0..8).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
+        (0..N).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
     let mut text = String::new();
     for row in rows {
         let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, width))| match column {
-            0 | 1 => format!("{cell:<width$}"),
+            _ if column < words => format!("{cell:<width$}"),
             _ => format!("{cell:>width$}"),
         });
         text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());

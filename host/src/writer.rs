@@ -13,7 +13,6 @@ use mysync_connectors::redis::Redis;
 use mysync_pipeline::failure::Failure;
 use mysync_pipeline::ports::{Found, LogReader};
 
-use crate::admin::Refusal;
 use crate::cli::{ConfigFile, RebaseTo, RewindTo};
 use crate::client::{self, Answer};
 use crate::config::{self, ConnectorSettings, Settings, WriterSettings};
@@ -83,14 +82,11 @@ fn resume_path(name: &str) -> String {
 
 /// What the running process says to it.
 fn resumed(answer: &Answer, but: &str) -> Result<(), Fault> {
-    if answer.status < 300 {
+    if answer.is_good() {
         println!("the running process goes on from there");
         return Ok(());
     }
-    let why = match serde_json::from_str(&answer.body) {
-        Ok(Refusal { code, message }) => format!("[{code}] {message}"),
-        Err(_) => format!("it answers with status {}", answer.status),
-    };
+    let why = answer.refusal();
     Err(Fault::failed("WRITER_NOT_RESUMED", format!("{but}the running process does not go on: {why}")))
 }
 

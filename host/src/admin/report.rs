@@ -1,5 +1,7 @@
 //! What the running process tells: the JSON of `/api/status`, and the verdicts of `/healthz` and `/readyz`.
 
+pub mod dump;
+
 use std::sync::atomic::Ordering::Relaxed;
 
 use mysync_pipeline::failure::Failure;
@@ -7,6 +9,7 @@ use mysync_pipeline::status::{Board, DeliverStatus, LATENCY_BOUNDS_US, State};
 use serde::{Deserialize, Serialize};
 
 use super::Observed;
+pub use dump::DumpReport;
 
 /// How long trouble may last before it turns health red: a server's restart takes less.
 pub const PATIENCE_US: u64 = 30_000_000;
@@ -24,12 +27,14 @@ pub struct Report {
     pub reasons: Vec<Reason>,
     pub capture: CaptureReport,
     pub writers: Vec<WriterReport>,
+    /// Those that are not over, and those that have ended since the process started.
+    pub dumps: Vec<DumpReport>,
 }
 
 /// Something that is wrong, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reason {
-    /// `capture`, or `writer NAME/PARTITION`.
+    /// `capture`, `writer NAME/PARTITION`, or `dump NUMBER`.
     pub of: String,
     pub code: String,
     pub message: String,
@@ -72,7 +77,7 @@ pub struct WriterReport {
 impl Report {
     pub fn new(observed: &Observed, now_us: u64) -> Self {
         let board = &observed.board;
-        let writers = board.writers();
+        let (writers, dumps) = (board.writers(), board.capture.dumps());
         let reasons: Vec<Reason> = observed
             .capture_trouble(now_us)
             .into_iter()
@@ -83,6 +88,7 @@ impl Report {
                     message,
                 })
             }))
+            .chain(dumps.iter().filter_map(|status| dump::trouble(status, now_us)))
             .collect();
         let ready = board.capture.has_started() && writers.iter().all(|(_, _, status)| status.has_started());
         Self {
@@ -96,6 +102,7 @@ impl Report {
                 .iter()
                 .map(|(name, partition, status)| WriterReport::new(board, name, *partition, status, now_us))
                 .collect(),
+            dumps: dumps.iter().map(DumpReport::new).collect(),
         }
     }
 }
@@ -314,6 +321,22 @@ mod tests {
         orders.set_state(State::Running);
         orders.set_state(State::Retrying(refused()));
         assert!(Report::new(&observed, now).ready, "its store is away for a while");
+    }
+
+    #[test]
+    fn a_dump_that_has_stopped_is_red_while_capture_and_writers_run() {
+        use mysync_pipeline::dump::Stage;
+        let (observed, now) = observed();
+        let damaged = Stage::Stopped(Failure::definite("SOURCE_SERVER_ERROR", "denied"));
+        let dumps = [Stage::Done, damaged, Stage::Waiting];
+        observed.board.capture.set_dumps((1..).zip(dumps).map(|(n, stage)| dump::tests::status(n, stage)).collect());
+        let report = Report::new(&observed, now);
+        let told: Vec<(&str, &str)> = report.reasons.iter().map(|r| (r.of.as_str(), r.code.as_str())).collect();
+        assert_eq!(told, [("dump 2", "SOURCE_SERVER_ERROR")]);
+        assert_eq!(
+            report.dumps.iter().map(|dump| dump.state.as_str()).collect::<Vec<_>>(),
+            ["done", "stopped", "waiting"]
+        );
     }
 
     #[test]

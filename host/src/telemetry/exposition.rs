@@ -3,12 +3,14 @@
 use std::fmt::{Display, Write};
 use std::sync::atomic::Ordering::Relaxed;
 
-use mysync_pipeline::status::{DeliverStatus, LATENCY_BOUNDS_US, State};
+use mysync_pipeline::dump::DumpStatus;
+use mysync_pipeline::status::{DeliverStatus, LATENCY_BOUNDS_US};
 
 use super::{names, seconds};
 use crate::admin::Observed;
 
 const STATES: [&str; 5] = ["starting", "running", "retrying", "stopped", "ended"];
+const DUMP_STATES: [&str; 7] = ["waiting", "running", "paused", "retrying", "stopped", "done", "cancelled"];
 
 /// All figures of the board at `now_us`.
 pub fn render(observed: &Observed, now_us: u64) -> String {
@@ -17,6 +19,7 @@ pub fn render(observed: &Observed, now_us: u64) -> String {
     text.sample(names::BUILD, &[("version", env!("CARGO_PKG_VERSION"))], 1);
     text.capture(observed, now_us);
     text.writers(observed, now_us);
+    text.dumps(&observed.board.capture.dumps());
     text.0
 }
 
@@ -28,7 +31,7 @@ impl Exposition {
     fn capture(&mut self, observed: &Observed, now_us: u64) {
         let capture = &observed.board.capture;
         self.family(names::CAPTURE_STATE, "gauge", "1 for the state capture is in");
-        self.states(names::CAPTURE_STATE, &[], &capture.state());
+        self.states(names::CAPTURE_STATE, &[], &STATES, capture.state().name());
         self.family(names::CAPTURE_SILENCE, "gauge", "Time since the source was last heard");
         self.sample(names::CAPTURE_SILENCE, &[], seconds(observed.silence_us(now_us)));
         self.family(names::CAPTURE_SEQ, "gauge", "Last sequence number in the log");
@@ -52,7 +55,8 @@ impl Exposition {
         let writers: Vec<_> = writers.into_iter().map(|(w, p, s)| (w, p.to_string(), s)).collect();
         self.family(names::WRITER_STATE, "gauge", "1 for the state a writer is in");
         for (writer, partition, status) in &writers {
-            self.states(names::WRITER_STATE, &[("writer", writer), ("partition", partition)], &status.state());
+            let labels = [("writer", writer.as_str()), ("partition", partition)];
+            self.states(names::WRITER_STATE, &labels, &STATES, status.state().name());
         }
         self.family(names::WRITER_LAG, "gauge", "How far the store is behind the source");
         for ((writer, partition, _), lag_us) in writers.iter().zip(lags) {
@@ -99,10 +103,41 @@ impl Exposition {
         self.sample(&format!("{}_count", names::COMMIT_TO_STORE), &labels, below);
     }
 
-    fn states(&mut self, name: &str, labels: Labels<'_>, state: &State) {
-        for known in STATES {
-            let labels: Vec<_> = labels.iter().copied().chain([("state", known)]).collect();
-            self.sample(name, &labels, u8::from(known == state.name()));
+    fn dumps(&mut self, dumps: &[DumpStatus]) {
+        let numbers: Vec<String> = dumps.iter().map(|dump| dump.number.to_string()).collect();
+        let dumps: Vec<_> = dumps
+            .iter()
+            .zip(&numbers)
+            .map(|(dump, number)| (dump, [("dump", number.as_str()), ("writer", dump.writer.as_deref().unwrap_or(""))]))
+            .collect();
+        self.family(names::DUMP_STATE, "gauge", "1 for the state a dump is in");
+        for (dump, labels) in &dumps {
+            self.states(names::DUMP_STATE, labels, &DUMP_STATES, dump.stage.name());
+        }
+        type Figure = fn(&DumpStatus) -> Option<u64>;
+        let figures: [(&str, &str, &str, Figure); 7] = [
+            (names::DUMP_ROWS, "counter", "Rows of a dump in the log", |dump| Some(dump.rows)),
+            (names::DUMP_ROWS_ESTIMATED, "gauge", "Rows that a dump is expected to have", |dump| dump.rows_estimated),
+            (names::DUMP_ROWS_LEFT_OUT, "counter", "Rows that were changed meanwhile", |dump| Some(dump.rows_left_out)),
+            (names::DUMP_CHUNKS, "counter", "Chunks of a dump in the log", |dump| Some(dump.chunks)),
+            (names::DUMP_CHUNKS_AGAIN, "counter", "Chunks that were read again", |dump| Some(dump.chunks_again)),
+            (names::DUMP_TABLES_DONE, "gauge", "Tables that a dump is done with", |dump| Some(dump.tables_done)),
+            (names::DUMP_TABLES, "gauge", "Tables of a dump", |dump| dump.tables),
+        ];
+        for (name, kind, help, figure) in figures {
+            self.family(name, kind, help);
+            for (dump, labels) in &dumps {
+                if let Some(value) = figure(dump) {
+                    self.sample(name, labels, value);
+                }
+            }
+        }
+    }
+
+    fn states(&mut self, name: &str, labels: Labels<'_>, states: &[&'static str], state: &str) {
+        for known in states {
+            let labels: Vec<_> = labels.iter().copied().chain([("state", *known)]).collect();
+            self.sample(name, &labels, u8::from(*known == state));
         }
     }
 
@@ -125,10 +160,12 @@ impl Exposition {
 mod tests {
     use std::sync::Arc;
 
+    use mysync_pipeline::dump::Stage;
     use mysync_pipeline::failure::Failure;
-    use mysync_pipeline::status::Board;
+    use mysync_pipeline::status::{Board, State};
 
     use super::*;
+    use crate::admin::report::dump::tests::status;
 
     #[test]
     fn the_histogram_is_cumulative_and_the_stop_is_seen() {
@@ -152,6 +189,32 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
         let helps = text.lines().filter(|line| line.starts_with("# TYPE")).count();
-        assert_eq!(helps, 17, "every family once");
+        assert_eq!(helps, 25, "every family once");
+    }
+
+    #[test]
+    fn figures_of_dumps_stand_beside_each_other_and_what_is_unknown_is_absent() {
+        let board = Arc::new(Board::default());
+        let waiting = DumpStatus { writer: None, tables: None, rows_estimated: None, ..status(4, Stage::Waiting) };
+        board.capture.set_dumps(vec![status(3, Stage::Running), waiting]);
+        let observed = Observed::new("shop".to_owned(), board);
+        let text = render(&observed, observed.started_us);
+        for line in [
+            "mysync_dump_rows_total{dump=\"3\",writer=\"users-cache\"} 450000",
+            "mysync_dump_rows_estimated{dump=\"3\",writer=\"users-cache\"} 1000500",
+            "mysync_dump_rows_left_out_total{dump=\"3\",writer=\"users-cache\"} 500",
+            "mysync_dump_chunks_total{dump=\"3\",writer=\"users-cache\"} 46",
+            "mysync_dump_chunks_again_total{dump=\"3\",writer=\"users-cache\"} 2",
+            "mysync_dump_tables_done{dump=\"4\",writer=\"\"} 1",
+            "mysync_dump_tables{dump=\"3\",writer=\"users-cache\"} 3",
+            "mysync_dump_state{dump=\"3\",writer=\"users-cache\",state=\"running\"} 1",
+            "mysync_dump_state{dump=\"4\",writer=\"\",state=\"running\"} 0",
+            "mysync_dump_state{dump=\"4\",writer=\"\",state=\"waiting\"} 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        for absent in ["mysync_dump_tables{dump=\"4\"", "mysync_dump_rows_estimated{dump=\"4\""] {
+            assert!(!text.contains(absent), "{absent}\n{text}");
+        }
     }
 }

@@ -28,3 +28,18 @@ pub const WRITER_ERRORS: &str = "mysync_writer_errors_total";
 pub const WRITER_SPLIT: &str = "mysync_writer_split_transactions_total";
 /// From a row's commit in MySQL to its being in effect in the store; each row counts with the oldest transaction of its batch.
 pub const COMMIT_TO_STORE: &str = "mysync_commit_to_store_seconds";
+
+/// 1 for the state a dump is in, 0 for the others; labels `dump`, `writer` (empty: every writer), `state`.
+pub const DUMP_STATE: &str = "mysync_dump_state";
+/// Rows that are in the log; this and the following with labels `dump`, `writer`.
+pub const DUMP_ROWS: &str = "mysync_dump_rows_total";
+/// All rows, as the server estimates them. Absent while unknown.
+pub const DUMP_ROWS_ESTIMATED: &str = "mysync_dump_rows_estimated";
+/// Rows that the stream had changed meanwhile: their newer change is in the log.
+pub const DUMP_ROWS_LEFT_OUT: &str = "mysync_dump_rows_left_out_total";
+pub const DUMP_CHUNKS: &str = "mysync_dump_chunks_total";
+/// Chunks that were read again, as their table was altered or too much was changed meanwhile.
+pub const DUMP_CHUNKS_AGAIN: &str = "mysync_dump_chunks_again_total";
+pub const DUMP_TABLES_DONE: &str = "mysync_dump_tables_done";
+/// All its tables. Absent while unknown.
+pub const DUMP_TABLES: &str = "mysync_dump_tables";
