@@ -10,6 +10,7 @@ use mysync_change::fence::Fence;
 use mysync_change::pattern::Pattern;
 use mysync_pipeline::capture::capture;
 use mysync_pipeline::deliver::Delivery;
+use mysync_pipeline::dump::Beginning;
 use mysync_pipeline::failure::Failure;
 use mysync_pipeline::feed::LIMITS;
 use mysync_pipeline::shutdown::Shutdown;
@@ -140,6 +141,8 @@ impl World {
                 connector: self.store.connector(partition),
                 status: board.writer("w", partition as u32),
                 owner: format!("{owner}.{partition}"),
+                partition: partition as u32,
+                beginning: Beginning::Log,
             };
             let shutdown = shutdown.clone();
             // A paused process keeps what could end it: without that it would only wake up to end.

@@ -1,6 +1,389 @@
-//! Dumps: rows that were in their tables before the log began.
+//! Dumps: rows that were in their tables before the log began, written into the log in the order of the stream.
+//!
+//! **Promise.** Every row that a table holds when its dump begins is written at least once, as it was at some moment behind the last change
+//! of it that the stream had brought, or the stream brings a later change of it: no older row ever follows a newer one.
+//! **How.** A [`reader`] finds chunks, each in a window of the stream ([`windows`]). A chunk is written where a transaction ends, once the
+//! stream has passed what the server had executed behind the SELECT, and without the keys that the stream brought meanwhile.
+//! **Resuming.** How far a dump has come is part of the checkpoint that covers its rows: it goes on behind the last whole chunk. Windows
+//! and reader live as long as the stream they belong to.
+//! **Bounds.** No more rows are in the log than the writers take at once: the stream's own changes do not wait long behind them, and a log
+//! does not fill up. Errors of a dump hold up that dump alone.
 
+mod book;
 pub mod chunk;
-mod keys;
+mod columns;
+mod error;
+pub(crate) mod keys;
+mod paging;
+mod reader;
+pub mod select;
+pub mod table;
+mod told;
+mod values;
+pub mod watermark;
+mod windows;
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use mysync_change::block::BlockBuilder;
+use mysync_change::dump::{DumpState, Dumps};
+use mysync_change::envelope::{EnvelopeError, chunk_id};
+use mysync_change::position::SourcePosition;
+use mysync_pipeline::dump::OrderBook;
+use mysync_pipeline::failure::{Failure, Kind};
+use mysync_pipeline::retry::Backoff;
+use mysync_pipeline::status::{Board, now_us};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use crate::source::EventReader;
+use book::Book;
 pub use chunk::Chunk;
+pub use error::DumpError;
+pub(crate) use reader::ReadChunk;
+pub use reader::ReaderSettings;
+use reader::{Message, Reader};
+use table::TableName;
+use told::Told;
+use windows::Spoiled;
+pub use windows::Windows;
+
+/// One is being written, the next one is being read.
+const WINDOWS_MAX: usize = 2;
+/// Written at once: the stream's own changes wait no longer than this takes.
+const SLICE_BYTES: usize = 256 << 10;
+/// Rows in the log that a writer has not taken. A change that comes behind them waits as long as they take.
+const AHEAD_BYTES_MAX: usize = 2 << 20;
+/// How often it is looked whether writers have come on.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// What keeps a dump from going on for this long is said.
+const HELD_TIME: Duration = Duration::from_secs(1);
+/// A table that the binlog describes in another way each time is not merely being altered.
+const SHAPES_DIFFER_MAX: u32 = 5;
+
+/// Carries out the dumps of one log.
+pub struct Dumper {
+    settings: ReaderSettings,
+    board: Arc<Board>,
+    book: Book,
+    told: Told,
+    current: Option<Current>,
+    /// Rows that are in the log and not yet in the stores: the last number in each partition, and bytes.
+    ahead: VecDeque<(Vec<u64>, usize)>,
+    backoff: Backoff,
+    /// Not before, after an error.
+    retry_at: Option<Instant>,
+    /// How often in a row a chunk had to be read again because the stream described its table in another way.
+    shapes_differed: u32,
+}
+
+/// The dump at work.
+struct Current {
+    number: u64,
+    target: Option<Arc<str>>,
+    reader: Reader,
+    /// Came while something else was waited for.
+    heard: Option<Message>,
+    /// A window that is wanted.
+    wanted: Option<(TableName, oneshot::Sender<SourcePosition>)>,
+    /// Everything has been read.
+    has_read: bool,
+    /// Since when the next rows wait for writers.
+    held_since: Option<Instant>,
+}
+
+impl Dumper {
+    pub fn new(settings: ReaderSettings, orders: OrderBook, board: Arc<Board>) -> Self {
+        Self {
+            settings,
+            board,
+            book: Book::new(orders),
+            told: Told::default(),
+            current: None,
+            ahead: VecDeque::new(),
+            backoff: Backoff::new("dump"),
+            retry_at: None,
+            shapes_differed: 0,
+        }
+    }
+
+    /// A stream begins behind a checkpoint with these dumps.
+    pub fn open(&mut self, dumps: Arc<Dumps>) {
+        self.current = None;
+        self.book.open(dumps);
+        self.told.publish(&self.board, &self.book);
+    }
+
+    /// The stream is gone, and its windows with it.
+    pub fn close(&mut self) {
+        self.current = None;
+    }
+
+    /// The log has the last checkpoint that was handed out.
+    pub fn stored(&mut self) {
+        self.book.stored();
+    }
+
+    /// For the next checkpoint.
+    pub fn dumps(&mut self, windows: &mut Windows) -> Arc<Dumps> {
+        if windows.take_renamed() {
+            self.begin_anew(windows);
+        }
+        self.book.dumps().clone()
+    }
+
+    /// Whether a dump is at work.
+    pub fn is_active(&self) -> bool {
+        self.current.is_some()
+    }
+
+    /// Does what can be done now, where a transaction of the stream ends. True if that is worth storing.
+    pub fn turn(&mut self, stream: &mut EventReader, block: &mut BlockBuilder) -> Result<bool, EnvelopeError> {
+        if self.book.is_idle() && self.current.is_none() {
+            return Ok(false);
+        }
+        let ordered = self.book.carry_out(|| block.lasts());
+        if stream.windows.take_renamed() {
+            self.begin_anew(&mut stream.windows);
+        }
+        self.choose(stream);
+        self.hear(stream);
+        let written = self.write(stream, block)?;
+        let ended = self.end_if_done(&stream.windows);
+        if ordered || written || ended {
+            self.told.publish(&self.board, &self.book);
+        }
+        Ok(ordered || written || ended)
+    }
+
+    /// Returns when there may be something to do.
+    pub async fn woken(&mut self) {
+        let Self { book, current, retry_at, .. } = self;
+        match (current, retry_at) {
+            (Some(current), _) => {
+                let Current { reader, heard, has_read, held_since, .. } = current;
+                tokio::select! {
+                    () = book.order() => {}
+                    message = reader.messages.recv(), if heard.is_none() && !*has_read => {
+                        *heard = Some(message.unwrap_or_else(|| Message::Failed(panicked())));
+                    }
+                    () = tokio::time::sleep(LOOK_EVERY), if held_since.is_some() => {}
+                }
+            }
+            (None, Some(retry_at)) => {
+                tokio::select! {
+                    () = book.order() => {}
+                    () = tokio::time::sleep_until(*retry_at) => {}
+                }
+            }
+            (None, None) => book.order().await,
+        }
+    }
+
+    /// Has the dump at work whose turn it is.
+    fn choose(&mut self, stream: &mut EventReader) {
+        let turn = self.book.current();
+        if self.current.as_ref().map(|current| current.number) != turn.map(|dump| dump.number) {
+            self.current = None;
+        }
+        if self.current.is_some() {
+            return;
+        }
+        stream.windows.clear();
+        let Some(dump) = turn.filter(|_| self.retry_at.is_none_or(|at| at <= Instant::now())) else { return };
+        if self.retry_at.take().is_none() {
+            info!(table = dump.progress.table, rows = dump.progress.rows, "{dump} goes on");
+        }
+        self.current = Some(Current {
+            number: dump.number,
+            target: dump.writer.clone(),
+            reader: Reader::start(self.settings.clone(), dump.clone(), stream.checkpoint().server),
+            heard: None,
+            wanted: None,
+            has_read: false,
+            held_since: None,
+        });
+    }
+
+    /// Takes what the reader has to say.
+    fn hear(&mut self, stream: &mut EventReader) {
+        let Some(current) = &mut self.current else { return };
+        let figures = self.told.of(current.number);
+        let mut failed = None;
+        while let Some(message) = current.heard.take().or_else(|| current.reader.messages.try_recv().ok()) {
+            match message {
+                Message::Tables { tables, rows } => {
+                    let done = self.book.current().map(|dump| dump.progress.clone()).unwrap_or_default();
+                    figures.tables = Some(done.tables_done + tables);
+                    figures.rows = Some(done.rows + figures.left_out + rows);
+                }
+                Message::Open { table, answer } => {
+                    figures.table = table.to_string();
+                    current.wanted = Some((table, answer));
+                }
+                Message::Chunk(read) => stream.windows.attach(read),
+                Message::Waits(what) => figures.waits_for = what,
+                Message::End => current.has_read = true,
+                Message::Failed(failure) => failed = Some(failure),
+            }
+        }
+        if let Some(failure) = failed {
+            self.fail(failure, &mut stream.windows);
+        } else if let Some((spoiled, table)) = stream.windows.spoiled() {
+            self.read_again(spoiled, table, stream);
+        } else if stream.windows.len() < WINDOWS_MAX
+            && !stream.is_resuming()
+            && let Some((table, answer)) = current.wanted.take()
+        {
+            stream.windows.open(&table.database, &table.table);
+            let _ = answer.send(stream.checkpoint().position);
+        }
+    }
+
+    /// Gives it up for now, or until somebody resumes it.
+    fn fail(&mut self, failure: Failure, windows: &mut Windows) {
+        let Some(Current { number, .. }) = self.current.take() else { return };
+        windows.clear();
+        match failure.kind {
+            Kind::Transient => {
+                let wait = self.backoff.wait();
+                self.retry_at = Some(Instant::now() + wait);
+                warn!(
+                    code = failure.code,
+                    wait_ms = wait.as_millis() as u64,
+                    "dump {number} tries again: {}",
+                    failure.message
+                );
+                self.told.of(number).retrying = Some(failure);
+            }
+            Kind::Definite => {
+                error!(code = failure.code, "dump {number} stopped: {}", failure.message);
+                self.book.stop(number, failure);
+            }
+        }
+        self.told.publish(&self.board, &self.book);
+    }
+
+    fn read_again(&mut self, spoiled: Spoiled, table: String, stream: &mut EventReader) {
+        let Some(Current { number, .. }) = &self.current else { return };
+        info!(table, "dump {number} reads a chunk again: {}", spoiled.reason());
+        self.told.of(*number).again += 1;
+        match spoiled {
+            Spoiled::Altered => {
+                self.current = None;
+                self.choose(stream);
+            }
+            Spoiled::Crowded => self.fail(DumpError::Crowded { table }.into(), &mut stream.windows),
+            Spoiled::Shape => {
+                self.shapes_differed += 1;
+                if self.shapes_differed > SHAPES_DIFFER_MAX {
+                    return self.fail(DumpError::ShapesDiffer { table }.into(), &mut stream.windows);
+                }
+                self.current = None;
+                self.choose(stream);
+            }
+        }
+    }
+
+    fn begin_anew(&mut self, windows: &mut Windows) {
+        let anew = self.book.begin_anew();
+        if anew.is_empty() {
+            return;
+        }
+        for number in &anew {
+            warn!(
+                "dump {number} begins anew: a table was renamed, which may have brought it before those that are done"
+            );
+        }
+        if self.current.as_ref().is_some_and(|current| anew.contains(&current.number)) {
+            self.current = None;
+            windows.clear();
+        }
+    }
+
+    /// Writes some rows of the oldest chunk, if its time has come.
+    fn write(&mut self, stream: &mut EventReader, block: &mut BlockBuilder) -> Result<bool, EnvelopeError> {
+        let Some(current) = &mut self.current else { return Ok(false) };
+        let position = stream.checkpoint().position;
+        let chunk = stream.windows.front().and_then(|window| window.chunk.as_ref());
+        if !chunk.is_some_and(|read| read.executed.is_passed_by(&position)) {
+            return Ok(false);
+        }
+        let figures = self.told.of(current.number);
+        if let Some(held_by) = held_by(&self.board, current.target.as_deref(), &mut self.ahead) {
+            let since = *current.held_since.get_or_insert_with(Instant::now);
+            if since.elapsed() >= HELD_TIME && figures.waits_for.as_ref() != Some(&held_by) {
+                figures.waits_for = Some(held_by);
+                self.told.publish(&self.board, &self.book);
+            }
+            return Ok(false);
+        }
+        if current.held_since.take().is_some() {
+            figures.waits_for = None;
+        }
+        let Some(dump) = self.book.get_mut(current.number) else { return Ok(false) };
+        let (before, rows_before) = (block.len(), block.rows());
+        block.begin_chunk(chunk_id(dump.number, dump.progress.chunks), now_us(), current.target.clone());
+        let (left_out, is_done) = stream.write_chunk(block, SLICE_BYTES)?;
+        block.end();
+        self.ahead.push_back((block.lasts(), block.len() - before));
+        figures.left_out += left_out;
+        dump.progress.rows += block.rows() - rows_before;
+        if let Some(read) = is_done {
+            dump.progress.table = read.name;
+            dump.progress.tables_done += u64::from(read.after.is_none());
+            dump.progress.after = read.after;
+            dump.progress.chunks += 1;
+            self.shapes_differed = 0;
+            figures.retrying = None;
+            self.backoff.reset();
+        }
+        Ok(true)
+    }
+
+    fn end_if_done(&mut self, windows: &Windows) -> bool {
+        let Some(current) = self.current.take_if(|current| current.has_read && windows.is_empty()) else {
+            return false;
+        };
+        if let Some(dump) = self.book.get_mut(current.number) {
+            dump.state = DumpState::Done;
+            info!(rows = dump.progress.rows, tables = dump.progress.tables_done, "{dump} is done");
+        }
+        self.told.publish(&self.board, &self.book);
+        self.book.forget_done();
+        true
+    }
+}
+
+/// Who has to take rows first that are in the log; none: nobody.
+fn held_by(board: &Board, target: Option<&str>, ahead: &mut VecDeque<(Vec<u64>, usize)>) -> Option<String> {
+    let mut writers = board.writers();
+    writers.retain(|(name, ..)| target.is_none_or(|target| target == name));
+    if let Some(target) = target.filter(|_| writers.is_empty()) {
+        return Some(format!("writer {target}, which is not configured"));
+    }
+    let is_behind =
+        |lasts: &[u64], partition: u32, seq: u64| lasts.get(partition as usize).is_some_and(|last| *last > seq);
+    while let Some((lasts, _)) = ahead.front() {
+        let behind =
+            writers.iter().find(|(_, partition, status)| is_behind(lasts, *partition, status.seq.load(Relaxed)));
+        match behind {
+            None => _ = ahead.pop_front(),
+            Some((name, ..)) if ahead.iter().map(|(_, bytes)| bytes).sum::<usize>() >= AHEAD_BYTES_MAX => {
+                return Some(format!("writer {name}, which has not taken the rows that are in the log"));
+            }
+            Some(_) => return None,
+        }
+    }
+    None
+}
+
+fn panicked() -> Failure {
+    let message =
+        "a defect of this program ended the reading of a dump: resume it with 'mysync dump resume', and report it";
+    Failure::definite("PANIC", message)
+}

@@ -14,16 +14,20 @@ mod statement;
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use mysync_change::block::BlockBuilder;
 use mysync_change::position::{Checkpoint, FilePosition, GtidSet, SourcePosition};
+use mysync_pipeline::dump::OrderBook;
 use mysync_pipeline::failure::Failure;
 use mysync_pipeline::ports::Source;
+use mysync_pipeline::status::Board;
 use tracing::{error, info, warn};
 
 use crate::connection::{Connection, ConnectionSettings, EventStream, SourceError, StreamFrom};
+use crate::dump::{Dumper, ReaderSettings};
 use crate::preflight::{self, Finding, Level};
 use crate::server;
 
@@ -51,12 +55,20 @@ pub struct MysqlSettings {
     pub start: StartAt,
     /// Partitions of the log.
     pub partitions: usize,
+    /// Rows that a dump reads at once at most.
+    pub chunk_rows_max: u64,
+}
+
+impl MysqlSettings {
+    /// A chunk of small rows takes a fraction of a second to read and to write.
+    pub const CHUNK_ROWS_MAX: u64 = 50_000;
 }
 
 /// One server's binlog.
 pub struct Mysql {
     settings: MysqlSettings,
     stream: Option<Stream>,
+    dumper: Dumper,
     /// What the server was last found to be like: told again only when it changes.
     told: Vec<Finding>,
 }
@@ -69,12 +81,19 @@ struct Stream {
 }
 
 impl Mysql {
-    pub fn new(settings: MysqlSettings) -> Self {
-        Self { settings, stream: None, told: Vec::new() }
+    /// Dumps are ordered by the book, and go no faster than the board's writers.
+    pub fn new(settings: MysqlSettings, orders: OrderBook, board: Arc<Board>) -> Self {
+        let reader = ReaderSettings {
+            connection: settings.connection.clone(),
+            selected: settings.selected.clone(),
+            chunk_rows_max: settings.chunk_rows_max,
+        };
+        Self { dumper: Dumper::new(reader, orders, board), settings, stream: None, told: Vec::new() }
     }
 
     async fn start(&mut self, from: Option<&Checkpoint>) -> Result<Checkpoint, StreamError> {
         self.stream = None;
+        self.dumper.close();
         let connection = &self.settings.connection;
         self.told = tell(preflight::diagnose(connection, from).await?, &self.told)?;
         let mut session = Connection::connect(connection).await?;
@@ -95,6 +114,7 @@ impl Mysql {
         let events = session.stream(begin).await?;
         info!(position = %from.position, "the binlog is being read");
         self.stream = Some(Stream { events, reader, answered: Instant::now() });
+        self.dumper.open(from.dumps.clone());
         Ok(from)
     }
 
@@ -163,37 +183,51 @@ impl Source for Mysql {
     }
 
     async fn fill(&mut self, block: &mut BlockBuilder) -> Result<Checkpoint, Failure> {
+        self.dumper.stored();
         let filled = match &mut self.stream {
-            Some(stream) => stream.fill(block).await,
+            Some(stream) => stream.fill(block, &mut self.dumper).await,
             None => Err(StreamError::NotOpen),
         };
         if filled.is_err() {
             self.stream = None;
+            self.dumper.close();
         }
         Ok(filled?)
     }
 }
 
 impl Stream {
-    async fn fill(&mut self, block: &mut BlockBuilder) -> Result<Checkpoint, StreamError> {
+    async fn fill(&mut self, block: &mut BlockBuilder, dumper: &mut Dumper) -> Result<Checkpoint, StreamError> {
         loop {
             let step = self.drain(block)?;
-            if step == Step::Full || (block.len() >= BLOCK_BYTES && !self.reader.is_inside()) {
-                return Ok(self.answer());
+            if step == Step::Full {
+                return Ok(self.answer(dumper));
             }
             // What has come is used up. A transaction comes as a whole, so inside of one the rest is on its way.
             if !self.reader.is_inside() {
-                if !block.is_empty() {
-                    if self.more_at_once().await? {
-                        continue;
-                    }
-                    return Ok(self.answer());
+                // A dump has rows at any time: the stream must not have to wait until it has none.
+                let looks = !block.is_empty() || dumper.is_active();
+                if looks && block.len() < BLOCK_BYTES && self.more_at_once().await? {
+                    continue;
                 }
-                if step == Step::Alive || self.answered.elapsed() >= BARE_CHECKPOINT_EVERY {
-                    return Ok(self.answer());
+                let turned = dumper.turn(&mut self.reader, block)?;
+                if turned
+                    || !block.is_empty()
+                    || step == Step::Alive
+                    || self.answered.elapsed() >= BARE_CHECKPOINT_EVERY
+                {
+                    return Ok(self.answer(dumper));
                 }
             }
-            self.events.fill().await?;
+            if self.reader.is_inside() {
+                self.events.fill().await?;
+            } else {
+                tokio::select! {
+                    biased;
+                    filled = self.events.fill() => filled?,
+                    () = dumper.woken() => {}
+                }
+            }
         }
     }
 
@@ -228,9 +262,9 @@ impl Stream {
         Ok(come.await?)
     }
 
-    fn answer(&mut self) -> Checkpoint {
+    fn answer(&mut self, dumper: &mut Dumper) -> Checkpoint {
         self.answered = Instant::now();
-        self.reader.checkpoint()
+        Checkpoint { dumps: dumper.dumps(&mut self.reader.windows), ..self.reader.checkpoint() }
     }
 }
 

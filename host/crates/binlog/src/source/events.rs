@@ -9,11 +9,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use mysync_change::block::BlockBuilder;
-use mysync_change::envelope::TableEvent;
+use mysync_change::envelope::{EnvelopeError, TableEvent};
 use mysync_change::position::{
     Checkpoint, FilePosition, Gtid, GtidSet, GtidSource, SourcePosition, TransactionId, is_same_tag,
 };
-use mysync_change::schema::Fingerprint;
+use mysync_change::rows::Operation;
+use mysync_change::schema::{Fingerprint, TableShape};
 use tracing::{info, warn};
 
 use super::error::StreamError;
@@ -21,6 +22,7 @@ use super::rows::{RowError, RowWriter};
 use super::selection::Selected;
 use super::statement::{Name, Statement, beginning};
 use crate::decode::RowsEvent;
+use crate::dump::{ReadChunk, Windows, keys};
 use crate::event::{self, Cursor, Event, EventError, EventKind, Query, decode_gtid_set};
 use crate::payload::PayloadReader;
 use crate::plan::{Plans, Selection, Table};
@@ -54,9 +56,9 @@ pub struct EventReader {
     stored_rows: u64,
     /// The last source of GTIDs, to be shared by transactions.
     source: GtidSource,
-    /// The shapes that tables have now, and that the log has been given since the stream was opened; each with its table's name.
-    announced: HashMap<Fingerprint, String>,
-    last_shape: Option<Fingerprint>,
+    announced: Announced,
+    /// Where a dump's chunks are on their way.
+    pub windows: Windows,
     /// A rows event that did not go into the block before.
     held: Option<Held>,
 }
@@ -93,6 +95,36 @@ pub enum Step {
     Full,
 }
 
+/// Shapes that the log has been given since the stream was opened, and that their tables still have.
+#[derive(Debug, Default)]
+struct Announced {
+    /// Each with its table's name.
+    shapes: HashMap<Fingerprint, String>,
+    last: Option<Fingerprint>,
+}
+
+impl Announced {
+    /// Gives the log a shape that it may not know, before its first row.
+    #[inline]
+    fn announce(&mut self, shape: &TableShape, fingerprint: Fingerprint, block: &mut BlockBuilder) {
+        if self.last == Some(fingerprint) {
+            return;
+        }
+        self.last = Some(fingerprint);
+        if self.shapes.contains_key(&fingerprint) {
+            return;
+        }
+        // A former shape that comes back is announced again: it is the newest then.
+        let name = shape.full_name();
+        self.shapes.retain(|_, table| *table != name);
+        if shape.primary_key.is_empty() {
+            warn!(table = name, "the table has no primary key: each row is its own key");
+        }
+        self.shapes.insert(fingerprint, name);
+        block.shape(fingerprint, Arc::new(shape.clone()));
+    }
+}
+
 impl EventReader {
     /// Begins at `from`. `event_bytes_max` bounds the events inside of compressed transactions.
     pub fn new(
@@ -117,8 +149,8 @@ impl EventReader {
             transaction: None,
             stored_rows: from.rows_of_next,
             source: GtidSource::untagged([0; 16]),
-            announced: HashMap::new(),
-            last_shape: None,
+            announced: Announced::default(),
+            windows: Windows::default(),
             held: None,
         })
     }
@@ -133,6 +165,39 @@ impl EventReader {
         let rows_of_next = self.transaction.as_ref().map_or(0, |transaction| transaction.rows).max(self.stored_rows);
         let position = SourcePosition { gtids: self.gtids.clone(), file: self.boundary.clone() };
         Checkpoint { rows_of_next, ..Checkpoint::new(position, self.server.clone()) }
+    }
+
+    /// Whether rows of the next transaction are in the log already, which is not behind the position.
+    pub fn is_resuming(&self) -> bool {
+        self.stored_rows > 0
+    }
+
+    /// Writes rows of the oldest chunk until `bytes` are written. Answers how many rows were left out, and the chunk once it is done with.
+    pub fn write_chunk(
+        &mut self,
+        block: &mut BlockBuilder,
+        bytes: usize,
+    ) -> Result<(u64, Option<ReadChunk>), EnvelopeError> {
+        let Self { windows, announced, rows, .. } = self;
+        let Some(window) = windows.front() else { return Ok((0, None)) };
+        let Some(read) = &window.chunk else { return Ok((0, None)) };
+        let (shape, fingerprint) = (read.table.shape(), read.table.fingerprint());
+        announced.announce(shape, fingerprint, block);
+        let (before, mut left_out) = (block.len(), 0);
+        while window.next < read.chunk.len() && block.len() - before < bytes {
+            match read.chunk.row(window.next) {
+                None => left_out += 1,
+                Some((image, key)) => {
+                    let partition = rows.partition(shape, keys::parts(key));
+                    let mut row = block.row(partition, fingerprint, Operation::Read, window.next as u64)?;
+                    row.images().extend_from_slice(image);
+                    row.finish(true);
+                }
+            }
+            window.next += 1;
+        }
+        let is_done = window.next == read.chunk.len();
+        Ok((left_out, if is_done { windows.close_front() } else { None }))
     }
 
     /// Whether a transaction has begun and not ended.
@@ -205,6 +270,10 @@ impl EventReader {
         }
         let head = event::Gtid::parse(event).map_err(|error| self.event_error(error))?;
         let number = Some(head.number).filter(|number| *number > 0);
+        if number.is_none() && self.gtids.is_some() {
+            // It is in no set of GTIDs, so none says that it is executed.
+            self.windows.spoil();
+        }
         if number.is_some() && !self.is_source(&head) {
             self.source = GtidSource { uuid: head.uuid, tag: Arc::from(head.tag) };
         }
@@ -307,7 +376,7 @@ impl EventReader {
     }
 
     fn write_rows(&mut self, kind: EventKind, body: &[u8], block: &mut BlockBuilder) -> Result<(), StreamError> {
-        let Self { plans, rows, transaction, boundary, stored_rows, .. } = self;
+        let Self { plans, rows, transaction, boundary, stored_rows, announced, windows, .. } = self;
         let decode = |error| StreamError::Decode { at: boundary.clone(), error };
         let Some(transaction) = transaction.as_mut() else {
             return Err(StreamError::OutOfPlace { at: boundary.clone(), kind: kind.to_string() });
@@ -320,23 +389,12 @@ impl EventReader {
         match plans.get(event.table_id).map_err(decode)? {
             Table::Other(widths) => transaction.rows += event.count(widths),
             Table::Captured(plan) => {
-                let fingerprint = plan.fingerprint();
-                if self.last_shape != Some(fingerprint) {
-                    self.last_shape = Some(fingerprint);
-                    if !self.announced.contains_key(&fingerprint) {
-                        let shape = plan.shape();
-                        // A former shape that comes back is announced again: it is the newest then.
-                        let name = shape.full_name();
-                        self.announced.retain(|_, table| *table != name);
-                        self.announced.insert(fingerprint, name);
-                        if shape.primary_key.is_empty() {
-                            warn!(table = shape.full_name(), "the table has no primary key: each row is its own key");
-                        }
-                        block.shape(fingerprint, Arc::new(shape.clone()));
-                    }
-                }
+                let (shape, fingerprint) = (plan.shape(), plan.fingerprint());
+                announced.announce(shape, fingerprint, block);
+                let watched = !windows.is_empty() && windows.watch(&shape.database, &shape.name, fingerprint);
                 let skip = stored_rows.saturating_sub(first);
-                let written = rows.write(&event, plan, first, skip, block).map_err(|error| match error {
+                let noted = watched.then_some(windows);
+                let written = rows.write(&event, plan, first, skip, block, noted).map_err(|error| match error {
                     RowError::Decode(error) => decode(error),
                     RowError::Record(error) => StreamError::Record(error),
                 })?;
@@ -357,7 +415,12 @@ impl EventReader {
         }
         let (database, text) = (String::from_utf8_lossy(query.database), String::from_utf8_lossy(query.statement));
         let shortened = || beginning(&text).chars().take(200).collect::<String>();
-        match Statement::read(&database, &text) {
+        let statement = Statement::read(&database, &text);
+        if !transaction.begun && matches!(statement, Statement::Nothing | Statement::Tables { .. }) {
+            let renames = matches!(statement, Statement::Tables { what: "rename", .. });
+            self.windows.note_statement(&database, &text, renames);
+        }
+        match statement {
             Statement::Begin => transaction.begun = true,
             Statement::XaStart => (transaction.begun, transaction.xa) = (true, true),
             Statement::Commit => return self.commit(EventKind::Query, block),

@@ -11,11 +11,12 @@ use mysync_change::rows::Operation;
 use mysync_change::schema::{Fingerprint, TableShape};
 
 use crate::decode::{Change, DecodeError, KeySpans, Rows, RowsEvent};
+use crate::dump::Windows;
 use crate::plan::Plan;
 
 /// What is needed for one row after the other.
 #[derive(Debug)]
-pub(super) struct RowWriter {
+pub struct RowWriter {
     partitions: usize,
     /// Images that are not where the log keeps them.
     aside: Vec<u8>,
@@ -46,8 +47,8 @@ impl RowWriter {
         Self { partitions, aside: Vec::new(), before: KeySpans::default(), after: KeySpans::default() }
     }
 
-    /// Writes the event's rows behind the first `skip` ones; `number` is the first row's place in its transaction. Answers how many rows the
-    /// event has.
+    /// Writes the event's rows behind the first `skip` ones; `number` is the first row's place in its transaction. `noted`: who wants to know
+    /// their keys. Answers how many rows the event has.
     pub fn write(
         &mut self,
         event: &RowsEvent<'_>,
@@ -55,6 +56,7 @@ impl RowWriter {
         number: u64,
         skip: u64,
         block: &mut BlockBuilder,
+        mut noted: Option<&mut Windows>,
     ) -> Result<u64, RowError> {
         let mut rows = event.rows(plan)?;
         let mut count = 0;
@@ -62,13 +64,18 @@ impl RowWriter {
             if count < skip {
                 rows.skip()?;
             } else if self.partitions == 1 {
-                self.write_in_place(&mut rows, event.change, plan, number + count, block)?;
+                self.write_in_place(&mut rows, event.change, plan, number + count, block, noted.as_deref_mut())?;
             } else {
-                self.write_by_key(&mut rows, event.change, plan, number + count, block)?;
+                self.write_by_key(&mut rows, event.change, plan, number + count, block, noted.as_deref_mut())?;
             }
             count += 1;
         }
         Ok(count)
+    }
+
+    /// Which partition holds a key.
+    pub fn partition<'a>(&self, shape: &'a TableShape, parts: impl Iterator<Item = &'a [u8]>) -> usize {
+        if self.partitions == 1 { 0 } else { partition(shape, parts, self.partitions) }
     }
 
     #[inline]
@@ -79,17 +86,20 @@ impl RowWriter {
         plan: &Plan,
         number: u64,
         block: &mut BlockBuilder,
+        noted: Option<&mut Windows>,
     ) -> Result<(), RowError> {
         let Self { before, after, aside, .. } = self;
         match change {
             Change::Insert => {
                 let mut row = block.row(0, plan.fingerprint(), Operation::Insert, number)?;
                 rows.after(row.images(), after)?;
+                note(noted, after, row.images());
                 row.finish(true);
             }
             Change::Delete => {
                 let mut row = block.row(0, plan.fingerprint(), Operation::Delete, number)?;
                 rows.before(row.images(), before)?;
+                note(noted, before, row.images());
                 row.end_before();
                 row.finish(false);
             }
@@ -100,6 +110,7 @@ impl RowWriter {
                 row.end_before();
                 let middle = row.images().len();
                 rows.after(row.images(), after)?;
+                note_both(noted, before, after, row.images());
                 if !before.changed(after, row.images()) {
                     row.finish(true);
                     return Ok(());
@@ -121,6 +132,7 @@ impl RowWriter {
         plan: &Plan,
         number: u64,
         block: &mut BlockBuilder,
+        noted: Option<&mut Windows>,
     ) -> Result<(), RowError> {
         let Self { partitions, before, after, aside } = self;
         let (shape, fingerprint) = (plan.shape(), plan.fingerprint());
@@ -128,11 +140,13 @@ impl RowWriter {
         match change {
             Change::Insert => {
                 rows.after(aside, after)?;
+                note(noted, after, aside);
                 let partition = partition(shape, after.parts(aside), *partitions);
                 put(block, partition, fingerprint, Operation::Insert, number, (&[], aside), true)?;
             }
             Change::Delete => {
                 rows.before(aside, before)?;
+                note(noted, before, aside);
                 let partition = partition(shape, before.parts(aside), *partitions);
                 put(block, partition, fingerprint, Operation::Delete, number, (aside, &[]), false)?;
             }
@@ -140,6 +154,7 @@ impl RowWriter {
                 rows.before(aside, before)?;
                 let middle = aside.len();
                 rows.after(aside, after)?;
+                note_both(noted, before, after, aside);
                 let images = aside.split_at(middle);
                 let old = partition(shape, before.parts(aside), *partitions);
                 if !before.changed(after, aside) {
@@ -155,6 +170,26 @@ impl RowWriter {
             }
         }
         Ok(())
+    }
+}
+
+/// Tells who wants to know of a key.
+#[inline]
+fn note(noted: Option<&mut Windows>, key: &KeySpans, images: &[u8]) {
+    if let Some(windows) = noted {
+        windows.note(key.parts(images));
+    }
+}
+
+#[inline]
+fn note_both(noted: Option<&mut Windows>, before: &KeySpans, after: &KeySpans, images: &[u8]) {
+    if let Some(windows) = noted {
+        windows.note(before.parts(images));
+        if before.changed(after, images) {
+            // A part that the after image does not hold is as it was.
+            let parts = before.parts(images).zip(after.parts(images));
+            windows.note(parts.map(|(before, after)| if after.is_empty() { before } else { after }));
+        }
     }
 }
 

@@ -1,0 +1,202 @@
+//! The book of dumps: what was ordered, and how far each has come.
+//!
+//! An order changes the book at once and is answered once the checkpoint with that change is in the log. After an error of the log nobody
+//! knows what it has: the book is then what the stored checkpoint says, and open orders stay without an answer.
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::sync::Arc;
+
+use mysync_change::dump::{Dump, DumpState, Dumps, Progress};
+use mysync_pipeline::dump::{Answer, Change, Order, OrderBook, Request};
+use mysync_pipeline::failure::Failure;
+use mysync_pipeline::status::now_us;
+use tracing::info;
+
+pub struct Book {
+    orders: OrderBook,
+    /// Came while something else was waited for.
+    ordered: Option<Order>,
+    dumps: Arc<Dumps>,
+    answers: Vec<Box<dyn FnOnce() + Send + Sync>>,
+    /// Dumps that wait for somebody to mend something.
+    stopped: BTreeMap<u64, Failure>,
+}
+
+impl Book {
+    pub fn new(orders: OrderBook) -> Self {
+        Self { orders, ordered: None, dumps: Arc::default(), answers: Vec::new(), stopped: BTreeMap::new() }
+    }
+
+    /// Goes on from what the log has.
+    pub fn open(&mut self, dumps: Arc<Dumps>) {
+        self.dumps = dumps;
+        self.answers.clear();
+    }
+
+    /// As the next checkpoint shall have it.
+    pub fn dumps(&self) -> &Arc<Dumps> {
+        &self.dumps
+    }
+
+    /// The log has what was handed out.
+    pub fn stored(&mut self) {
+        self.answers.drain(..).for_each(|answer| answer());
+    }
+
+    /// Whether there is nothing to do, now or later.
+    pub fn is_idle(&self) -> bool {
+        self.ordered.is_none()
+            && self.orders.is_empty()
+            && self.dumps.list.iter().all(|dump| dump.state != DumpState::Open)
+    }
+
+    /// Waits for an order.
+    pub async fn order(&mut self) {
+        if self.ordered.is_none() {
+            self.ordered = self.orders.recv().await;
+        }
+        if self.ordered.is_none() {
+            // Nobody is left who could give one.
+            pending::<()>().await;
+        }
+    }
+
+    /// Carries out the orders that have come. `lasts`: the last number in each partition of the log. True if there were any.
+    pub fn carry_out(&mut self, lasts: impl Fn() -> Vec<u64>) -> bool {
+        let mut any = false;
+        while let Some(order) = self.ordered.take().or_else(|| self.orders.try_recv().ok()) {
+            any = true;
+            match order {
+                Order::Start { request, answer } => self.start(request, answer, lasts()),
+                Order::Begin { request, answer } => self.begin(request, answer, lasts()),
+                Order::Change { number, change, answer } => self.change(number, change, answer),
+            }
+        }
+        any
+    }
+
+    fn start(&mut self, request: Request, answer: Answer<u64>, from: Vec<u64>) {
+        // Whoever has given up waiting must not be surprised by it later.
+        if answer.is_closed() {
+            return;
+        }
+        let running = self.dumps.list.iter().find(|dump| dump.is_open() && dump.writer == request.writer);
+        if let Some(dump) = running {
+            let message = format!(
+                "{dump} is not over: follow it with 'mysync dump status', or end it with 'mysync dump cancel {}'",
+                dump.number
+            );
+            let _ = answer.send(Err(Failure::definite("DUMP_RUNNING", message)));
+            return;
+        }
+        let number = self.add(request, from);
+        self.tell_later(answer, number);
+    }
+
+    fn begin(&mut self, request: Request, answer: Answer<Vec<u64>>, lasts: Vec<u64>) {
+        if answer.is_closed() {
+            return;
+        }
+        let known = self.dumps.list.iter().find(|dump| dump.writer == request.writer);
+        let from = known.map_or_else(|| lasts.clone(), |dump| dump.from.clone());
+        if known.is_none() {
+            self.add(request, lasts);
+        }
+        self.tell_later(answer, from);
+    }
+
+    fn add(&mut self, request: Request, from: Vec<u64>) -> u64 {
+        let Request { writer, tables, rows_per_second } = request;
+        let dumps = Arc::make_mut(&mut self.dumps);
+        // A writer's former dump has no more to tell than the new one.
+        dumps.list.retain(|dump| dump.is_open() || dump.writer != writer);
+        dumps.last += 1;
+        let dump = Dump {
+            number: dumps.last,
+            writer,
+            tables: tables.iter().map(|pattern| pattern.as_str().to_owned()).collect(),
+            state: DumpState::Open,
+            rows_per_second,
+            from,
+            asked_us: now_us(),
+            progress: Progress::default(),
+        };
+        info!(tables = dump.tables.join(", "), "{dump} is ordered");
+        dumps.list.push(dump);
+        dumps.last
+    }
+
+    fn change(&mut self, number: Option<u64>, change: Change, answer: Answer<Vec<u64>>) {
+        if answer.is_closed() {
+            return;
+        }
+        let mut changed = Vec::new();
+        for dump in &mut Arc::make_mut(&mut self.dumps).list {
+            if !dump.is_open() || number.is_some_and(|number| number != dump.number) {
+                continue;
+            }
+            dump.state = match change {
+                Change::Pause => DumpState::Paused,
+                Change::Resume => DumpState::Open,
+                Change::Cancel => DumpState::Cancelled,
+            };
+            self.stopped.remove(&dump.number);
+            info!("{dump} is {}", dump.state.name());
+            changed.push(dump.number);
+        }
+        if changed.is_empty() {
+            let what =
+                number.map_or_else(|| "no dump is open".to_owned(), |number| format!("no dump {number} is open"));
+            let _ = answer
+                .send(Err(Failure::definite("DUMP_UNKNOWN", what + ": 'mysync dump status' shows those there are")));
+            return;
+        }
+        self.tell_later(answer, changed);
+    }
+
+    fn tell_later<T: Send + Sync + 'static>(&mut self, answer: Answer<T>, value: T) {
+        self.answers.push(Box::new(move || _ = answer.send(Ok(value))));
+    }
+
+    /// The dump whose turn it is.
+    pub fn current(&self) -> Option<&Dump> {
+        let is_ready = |dump: &&Dump| dump.state == DumpState::Open && !self.stopped.contains_key(&dump.number);
+        self.dumps.list.iter().find(is_ready)
+    }
+
+    pub fn stop(&mut self, number: u64, failure: Failure) {
+        self.stopped.insert(number, failure);
+    }
+
+    pub fn stopped(&self, number: u64) -> Option<&Failure> {
+        self.stopped.get(&number)
+    }
+
+    pub fn get_mut(&mut self, number: u64) -> Option<&mut Dump> {
+        Arc::make_mut(&mut self.dumps).list.iter_mut().find(|dump| dump.number == number)
+    }
+
+    /// Lets every open dump begin with its first table again; answers which have to.
+    pub fn begin_anew(&mut self) -> Vec<u64> {
+        let has_begun = |dump: &Dump| dump.is_open() && !dump.progress.table.is_empty();
+        if !self.dumps.list.iter().any(has_begun) {
+            return Vec::new();
+        }
+        let begun = Arc::make_mut(&mut self.dumps).list.iter_mut().filter(|dump| has_begun(dump));
+        let anew = |dump: &mut Dump| {
+            let Progress { chunks, rows, .. } = dump.progress;
+            dump.progress = Progress { chunks, rows, ..Progress::default() };
+            dump.number
+        };
+        begun.map(anew).collect()
+    }
+
+    /// What is over and of no use to anybody is not kept: a new writer's partitions each ask for where to begin.
+    pub fn forget_done(&mut self) {
+        let is_kept = |dump: &Dump| dump.is_open() || dump.writer.is_some();
+        if !self.dumps.list.iter().all(is_kept) {
+            Arc::make_mut(&mut self.dumps).list.retain(is_kept);
+        }
+    }
+}
