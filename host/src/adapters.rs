@@ -67,6 +67,8 @@ pub fn mysql(source: &SourceSettings, log_id: &str, partitions: u32) -> MysqlSet
             Start::Gtids(gtids) => StartAt::Gtids(gtids.clone()),
         },
         partitions: partitions as usize,
+        chunk_rows_max: MysqlSettings::CHUNK_ROWS_MAX,
+        chunk_rows_max: MysqlSettings::CHUNK_ROWS_MAX,
     }
 }
 

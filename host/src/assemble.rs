@@ -9,7 +9,7 @@ use mysync_connectors::redis::{Redis, Settings as RedisSettings};
 use mysync_log::EmbeddedLog;
 use mysync_pipeline::capture::capture;
 use mysync_pipeline::deliver::Delivery;
-use mysync_pipeline::dump::{Beginning, OrderBook, Orders};
+use mysync_pipeline::dump::{Beginning, OrderBook, Orders, Request};
 use mysync_pipeline::failure::Failure;
 use mysync_pipeline::shutdown::Shutdown;
 use mysync_pipeline::status::Board;
@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use crate::adapters;
 use crate::admin::Command;
-use crate::config::{ConnectorSettings, Settings, WriterSettings};
+use crate::config::{ConnectorSettings, FirstLoad, Settings, WriterSettings};
 use crate::fault::Fault;
 use crate::supervisor::{Launch, Supervisor};
 
@@ -34,62 +34,95 @@ pub async fn run(
     board: Arc<Board>,
     shutdown: Shutdown,
     commands: mpsc::Receiver<Command>,
-    _dumps: (Orders, OrderBook),
+    (orders, book): (Orders, OrderBook),
 ) -> Result<(), Fault> {
     let log = Arc::new(log);
     let cache_dir = Some(settings.log.dir.join("compiled"));
     let engine = Engine::new(&EngineSettings { cache_dir }).map_err(Failure::from)?;
     let mut supervisor = Supervisor::new(board.clone(), shutdown.clone(), settings.log.partitions);
-    let mut stores = Stores::new();
+    let mut stores = BTreeMap::new();
     for (name, ConnectorSettings::Redis(redis)) in &settings.connectors {
         stores.insert(name.clone(), adapters::redis(name, redis)?);
     }
-    let stores = Arc::new(stores);
-    for writer in &settings.writers {
-        supervisor.start(&writer.name, launch(&settings, writer, &stores, &log, &engine));
-    }
-    let mut source = Mysql::new(adapters::mysql(&settings.source, &log.id().to_string(), settings.log.partitions));
+    let source = adapters::mysql(&settings.source, &log.id().to_string(), settings.log.partitions);
+    let mut source = Mysql::new(source, book, board.clone());
     let mut records = log.writer();
+    let parts = Arc::new(Parts {
+        source: settings.source.name,
+        partitions: settings.log.partitions,
+        stores,
+        log,
+        engine,
+        orders,
+        rows_per_second: settings.dump.rows_per_second,
+    });
+    for writer in settings.writers {
+        supervisor.start(&writer.name.clone(), launch(&parts, writer));
+    }
     let ending = shutdown.ending();
     let captured = Box::pin(async move { capture(&mut source, &mut records, &board.capture, ending).await });
     Ok(supervisor.run(captured, commands).await?)
 }
 
-/// Connectors by name.
-type Stores = BTreeMap<String, Arc<RedisSettings>>;
+/// What every writer is made of, beside its own files.
+struct Parts {
+    /// The source's name.
+    source: String,
+    partitions: u32,
+    /// What every writer is made with.
+struct Parts {
+    /// The source's name.
+    source: String,
+    partitions: u32,
+    /// Connectors by name.
+    stores: BTreeMap<String, Arc<RedisSettings>>,
+    log: Arc<EmbeddedLog>,
+    engine: Engine,
+    orders: Orders,
+    /// Of a dump that a new writer begins with.
+    rows_per_second: Option<u64>,
+}
 
 /// How a partition of a writer is started. Both of its files are read anew each time: what was mended in them is taken.
-fn launch(
-    settings: &Settings,
-    writer: &WriterSettings,
-    stores: &Arc<Stores>,
-    log: &Arc<EmbeddedLog>,
-    engine: &Engine,
-) -> Launch {
-    let (source, partitions) = (settings.source.name.clone(), settings.log.partitions);
-    let (writer, stores, log, engine) = (writer.clone(), stores.clone(), log.clone(), engine.clone());
+fn launch(parts: &Arc<Parts>, writer: &WriterSettings) -> Launch {
+    let (parts, writer) = (parts.clone(), writer.clone());
     Arc::new(move |partition, status, ending| {
-        let (writer, stores, log, engine) = (writer.clone(), stores.clone(), log.clone(), engine.clone());
-        let source = source.clone();
+        let (parts, writer) = (parts.clone(), writer.clone());
         Box::pin(async move {
             let writer = writer.read_again()?;
-            let store = stores.get(&writer.connector).cloned().ok_or_else(|| {
+            let store = parts.stores.get(&writer.connector).cloned().ok_or_else(|| {
                 Failure::definite("CONNECTOR_UNKNOWN", format!("there is no connector {}", writer.connector))
             })?;
             let mut delivery = Delivery {
-                log: log.reader(&writer.name, partition).map_err(Failure::from)?,
-                plugin: Plugin::load(&engine, adapters::plugin(&writer, partitions)).await?,
-                connector: Redis::new(store, &source, &writer.name, partition),
+                log: parts.log.reader(&writer.name, partition).map_err(Failure::from)?,
+                plugin: Plugin::load(&parts.engine, adapters::plugin(&writer, parts.partitions)).await?,
+                connector: Redis::new(store, &parts.source, &writer.name, partition),
                 status,
                 owner: owner(),
                 partition,
-                beginning: Beginning::Log,
+                beginning: parts.beginning(&writer),
                 tables: writer.tables,
                 writer: writer.name,
             };
             delivery.run(ending).await
         })
     })
+}
+
+impl Parts {
+    fn beginning(&self, writer: &WriterSettings) -> Beginning {
+        match writer.dump {
+            FirstLoad::Never => Beginning::Log,
+            FirstLoad::Initial => Beginning::Dump {
+                orders: self.orders.clone(),
+                request: Request {
+                    writer: Some(writer.name.as_str().into()),
+                    tables: writer.tables.clone(),
+                    rows_per_second: self.rows_per_second,
+                },
+            },
+        }
+    }
 }
 
 /// Names one task among all that ever wrote a fence.

@@ -13,7 +13,7 @@ use mysync_pipeline::feed::Feed;
 use mysync_pipeline::ports::{Found, LogReader};
 use mysync_wasm::{Engine, EngineSettings, Plugin};
 
-use crate::config::{ConnectorSettings, LogSettings, Settings, WriterSettings};
+use crate::config::{ConnectorSettings, FirstLoad, LogSettings, Settings, WriterSettings};
 use crate::fault::{EXIT_FAILED, Fault};
 use crate::{adapters, telemetry};
 
@@ -55,7 +55,11 @@ pub async fn run(config: &Path) -> Result<ExitCode, Fault> {
     let (log, found) = look(&settings.log);
     tell(vec![found]);
     tell(source(&settings, &log).await);
-    tell(stores(&settings, &log).await);
+    let (found, begin_with_dumps) = stores(&settings, &log).await;
+    tell(found);
+    if begin_with_dumps {
+        tell(dumps(&settings).await);
+    }
     tell(writers(&settings, &log).await);
     Ok(if worst == Level::Fail { ExitCode::from(EXIT_FAILED) } else { ExitCode::SUCCESS })
 }
@@ -85,6 +89,11 @@ async fn source(settings: &Settings, log: &Log) -> Vec<Finding> {
         findings.push(finding(Level::Fail, error.code(), error.to_string()));
     }
     findings
+}
+
+/// Whether the dumps that writers begin with could run. A source that does not answer was told of already.
+async fn dumps(settings: &Settings) -> Vec<Finding> {
+    preflight::diagnose_dumps(&adapters::replica(&settings.source, CHECKING)).await.into_iter().collect()
 }
 
 /// Whether the log can be written, by a file that is gone at once.
@@ -123,9 +132,9 @@ fn look(settings: &LogSettings) -> (Log, Finding) {
     }
 }
 
-/// Every connector, and every writer's fences in it.
-async fn stores(settings: &Settings, log: &Log) -> Vec<Finding> {
-    let mut findings = Vec::new();
+/// Every connector, and every writer's fences in it; and whether a writer will begin with a dump.
+async fn stores(settings: &Settings, log: &Log) -> (Vec<Finding>, bool) {
+    let (mut findings, mut begin_with_dumps) = (Vec::new(), false);
     for (name, connector) in &settings.connectors {
         let ConnectorSettings::Redis(connector) = connector;
         let redis = match adapters::redis(name, connector) {
@@ -146,49 +155,58 @@ async fn stores(settings: &Settings, log: &Log) -> Vec<Finding> {
         for writer in settings.writers.iter().filter(|writer| writer.connector == *name) {
             for partition in 0..settings.log.partitions {
                 let mut store = store(&writer.name, partition);
-                let found = standing(&mut store, log, &settings.log, &writer.name, partition).await;
-                findings.push(found.unwrap_or_else(failed));
+                let found = standing(&mut store, log, &settings.log, writer, partition).await;
+                let (found, is_new) = found.unwrap_or_else(|failure| (failed(failure), false));
+                begin_with_dumps |= is_new && writer.dump == FirstLoad::Initial;
+                findings.push(found);
             }
         }
     }
-    findings
+    (findings, begin_with_dumps)
 }
 
-/// Where a writer stands in a partition, and whether it could go on there.
+/// Where a writer stands in a partition, and whether it could go on there; and whether it is new.
 async fn standing(
     store: &mut Redis,
     log: &Log,
     settings: &LogSettings,
-    writer: &str,
+    writer: &WriterSettings,
     partition: u32,
-) -> Result<Finding, Failure> {
+) -> Result<(Finding, bool), Failure> {
     let mut fence = store.read_fence().await?;
     loop {
         let found = match (log, &fence) {
-            (Log::New, Some(fence)) => replaced(settings, writer, fence, None),
+            (Log::New, Some(fence)) => replaced(settings, &writer.name, fence, None),
             (Log::Seen(seen), Some(fence)) if fence.log != seen.id.to_string() => {
-                replaced(settings, writer, fence, Some(seen))
+                replaced(settings, &writer.name, fence, Some(seen))
             }
             (Log::Seen(_), fence) => way_on(settings, writer, partition, fence.as_ref()).await?,
             (_, fence) => stands(writer, partition, fence.as_ref()),
         };
         if found.level == OK {
-            return Ok(found);
+            return Ok((found, fence.is_none()));
         }
         // A writer that runs goes on meanwhile: what was found may be of two moments.
         let now = store.read_fence().await?;
         if now == fence {
-            return Ok(found);
+            return Ok((found, false));
         }
         fence = now;
     }
 }
 
-fn stands(writer: &str, partition: u32, fence: Option<&Fence>) -> Finding {
+fn stands(writer: &WriterSettings, partition: u32, fence: Option<&Fence>) -> Finding {
+    let name = &writer.name;
     let message = match fence {
-        None => format!("writer {writer} is new to the store in partition {partition}"),
+        None => {
+            let begins = match writer.dump {
+                FirstLoad::Initial => "a dump of its tables",
+                FirstLoad::Never => "what the log holds",
+            };
+            format!("writer {name} is new to the store in partition {partition}, and begins with {begins}")
+        }
         Some(Fence { log, applied, .. }) => {
-            format!("writer {writer} has come to seq {} of log {log} in partition {partition}", applied.seq)
+            format!("writer {name} has come to seq {} of log {log} in partition {partition}", applied.seq)
         }
     };
     finding(OK, "FENCE", message)
@@ -209,27 +227,36 @@ fn replaced(settings: &LogSettings, writer: &str, fence: &Fence, seen: Option<&S
 /// Whether the log holds what comes next for a writer.
 async fn way_on(
     settings: &LogSettings,
-    writer: &str,
+    writer: &WriterSettings,
     partition: u32,
     fence: Option<&Fence>,
 ) -> Result<Finding, Failure> {
-    let mut log = mysync_log::read_only(&settings.dir, writer, partition)?;
+    let name = &writer.name;
+    let mut log = mysync_log::read_only(&settings.dir, name, partition)?;
     let fail = |code, message: String, cure: &str| {
         let cure = format!("mysync writer {cure}");
         Ok(Finding {
             cure: Some(cure),
-            ..finding(Level::Fail, code, format!("writer {writer}, partition {partition}: {message}"))
+            ..finding(Level::Fail, code, format!("writer {name}, partition {partition}: {message}"))
         })
     };
     if fence.is_none() && log.has_advanced().await? {
         let message = "the fence is gone from its store, which has been written before, so rows are missing too";
-        return fail("STORE_EMPTIED", message.to_owned(), &format!("rewind {writer}"));
+        let cure = match log.find(&Place::default()).await? {
+            Found::Trimmed { .. } => format!("rebase {name} --to end; then mysync dump --writer {name}"),
+            Found::Next | Found::Repeated { .. } => format!("rewind {name}"),
+        };
+        return fail("STORE_EMPTIED", message.to_owned(), &cure);
+    }
+    if fence.is_none() && writer.dump == FirstLoad::Initial {
+        // It begins where the log ends.
+        return Ok(stands(writer, partition, None));
     }
     let begins = fence.map_or_else(Place::default, |fence| fence.applied.clone());
     if let Found::Trimmed { start } = log.find(&begins).await? {
         let code = if begins.seq == 0 { "LOG_INCOMPLETE" } else { "LOG_TRIMMED" };
         let message = format!("it goes on behind seq {}, and the log begins behind {start}", begins.seq);
-        return fail(code, message, &format!("rebase {writer} --to start"));
+        return fail(code, message, &format!("rebase {name} --to start; then mysync dump --writer {name}"));
     }
     Ok(stands(writer, partition, fence))
 }

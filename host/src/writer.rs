@@ -154,7 +154,8 @@ async fn destinations<L: LogReader>(logs: &mut [L], writer: &str, to: Move) -> R
                 "LOG_INCOMPLETE",
                 format!(
                     "the log no longer holds its first records (it begins behind seq {start}), so it cannot write everything again. 'mysync \
-                     writer rebase {writer} --to start' begins with what is left; rows that were not changed since stay as they are in the store"
+                     writer rebase {writer} --to end' and then, while it runs, 'mysync dump --writer {writer}' load the tables instead. A dump \
+                     adds and changes rows: what is deleted from MySQL by then stays in the store"
                 ),
             ));
         }

@@ -12,6 +12,7 @@ use mysync_change::position::Checkpoint;
 
 use self::facts::Facts;
 use crate::connection::{Connection, ConnectionSettings, SourceError};
+use crate::server;
 
 /// How bad a finding is, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,4 +70,27 @@ pub async fn diagnose(settings: &ConnectionSettings, from: Option<&Checkpoint>) 
     let mut connection = Connection::connect(settings).await?;
     let facts = Facts::read(&mut connection).await?;
     Ok(checks::judge(&facts, settings, from))
+}
+
+/// Whether the account could run a dump, beside reading the tables: without GTIDs it needs a privilege that nothing else needs.
+pub async fn diagnose_dumps(settings: &ConnectionSettings) -> Result<Finding, SourceError> {
+    const CODE: &str = "DUMP_PRIVILEGE";
+    let mut connection = Connection::connect(settings).await?;
+    if server::has_gtids(&mut connection).await? {
+        return Ok(checks::ok(CODE, "GTIDs tell what a dump has seen"));
+    }
+    match connection.query("SELECT 1 FROM performance_schema.log_status").await {
+        Ok(_) => Ok(checks::ok(CODE, "performance_schema.log_status tells what a dump has seen")),
+        Err(SourceError::Server { message, .. }) => {
+            let message = format!(
+                "a dump will stop: without GTIDs only performance_schema.log_status tells what it has seen, and user '{}' may not read it \
+                 (MySQL says: {message})",
+                settings.user
+            );
+            let account = server::account(&mut connection).await?;
+            let select = "GRANT SELECT ON performance_schema.log_status TO";
+            Ok(checks::warn(CODE, message, format!("GRANT BACKUP_ADMIN ON *.* TO {account}; {select} {account};")))
+        }
+        Err(error) => Err(error),
+    }
 }

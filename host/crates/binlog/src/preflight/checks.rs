@@ -12,11 +12,11 @@ const BINLOG_LIFE_MIN: Duration = Duration::from_secs(24 * 3600);
 /// Lag and expiry are computed from the server's clock.
 const CLOCK_DISTANCE_MAX: Duration = Duration::from_secs(1);
 
-fn ok(code: &'static str, message: impl Into<String>) -> Finding {
+pub(super) fn ok(code: &'static str, message: impl Into<String>) -> Finding {
     Finding { level: Level::Ok, code, message: message.into(), cure: None }
 }
 
-fn warn(code: &'static str, message: impl Into<String>, cure: impl Into<String>) -> Finding {
+pub(super) fn warn(code: &'static str, message: impl Into<String>, cure: impl Into<String>) -> Finding {
     Finding { level: Level::Warn, code, message: message.into(), cure: Some(cure.into()) }
 }
 
