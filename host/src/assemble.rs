@@ -64,12 +64,7 @@ pub async fn run(
     Ok(supervisor.run(captured, commands).await?)
 }
 
-/// What every writer is made of, beside its own files.
-struct Parts {
-    /// The source's name.
-    source: String,
-    partitions: u32,
-    /// What every writer is made with.
+/// What every writer is made with, beside its own files.
 struct Parts {
     /// The source's name.
     source: String,
@@ -84,8 +79,8 @@ struct Parts {
 }
 
 /// How a partition of a writer is started. Both of its files are read anew each time: what was mended in them is taken.
-fn launch(parts: &Arc<Parts>, writer: &WriterSettings) -> Launch {
-    let (parts, writer) = (parts.clone(), writer.clone());
+fn launch(parts: &Arc<Parts>, writer: WriterSettings) -> Launch {
+    let parts = parts.clone();
     Arc::new(move |partition, status, ending| {
         let (parts, writer) = (parts.clone(), writer.clone());
         Box::pin(async move {
@@ -110,6 +105,7 @@ fn launch(parts: &Arc<Parts>, writer: &WriterSettings) -> Launch {
 }
 
 impl Parts {
+    /// What a new writer begins with.
     fn beginning(&self, writer: &WriterSettings) -> Beginning {
         match writer.dump {
             FirstLoad::Never => Beginning::Log,
