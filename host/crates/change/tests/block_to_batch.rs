@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
-use mysync_change::batch::{BatchBuilder, BlockReader, Limits, Plan, PlannedShape, Shapes, TakeError, Taken, Values};
+use mysync_change::batch::{
+    Again, BatchBuilder, BlockReader, Limits, Plan, PlannedShape, Shapes, TakeError, Taken, Values,
+};
 use mysync_change::block::BlockBuilder;
-use mysync_change::envelope::{self, LogId, TableEvent};
+use mysync_change::envelope::{self, LogId, TableEvent, chunk_id};
 use mysync_change::fence::Place;
 use mysync_change::image::{self, Value};
 use mysync_change::position::TransactionId;
@@ -307,11 +309,44 @@ fn a_place_is_found_again_under_its_new_number() {
     reader.refill().extend_from_slice(&block.partitions()[0].bytes);
     let place = Place { seq: 77, transaction: "binlog.000001:0".into(), row: 1, second: false };
     let mut checked = 0;
-    assert_eq!(reader.find(40, &place, &mut checked).unwrap().map(|p| p.seq), Some(101));
+    let found = Place { seq: 101, ..place.clone() };
+    assert_eq!(reader.find(40, &place, &mut checked).unwrap(), Some(Again::At(found)));
     let missing = Place { row: 9, ..place };
     checked = 0;
     assert_eq!((reader.find(40, &missing, &mut checked).unwrap(), checked), (None, 3));
-    assert_eq!(reader.last_seq(), Some(102));
+    assert_eq!(
+        (reader.last_seq(), reader.before(101).unwrap(), reader.before(102).unwrap()),
+        (Some(102), Some(101), None)
+    );
+}
+
+#[test]
+fn a_chunk_of_a_dump_on_the_way_to_a_place_is_told() {
+    let shape = shape();
+    let mut block = BlockBuilder::new(LogId([7; 16]), 100, &[90]);
+    block.begin_chunk(chunk_id(3, 7), 1_000, Some("w".into()));
+    let mut row = block.row(0, shape.fingerprint(), Operation::Read, 0).unwrap();
+    images(row.images(), &(1, None));
+    row.finish(true);
+    block.end();
+    block.seal();
+    let mut reader = BlockReader::default();
+    reader.refill().extend_from_slice(&block.partitions()[0].bytes);
+    let place = Place { seq: 77, transaction: "binlog.000001:0".into(), row: 1, second: false };
+    assert_eq!(reader.find(95, &place, &mut 0).unwrap(), Some(Again::Chunk));
+    assert_eq!(reader.before(95).unwrap(), Some(90));
+    // The rows are for one writer alone; any other one passes over them.
+    for (writer, rows) in [("w", 1), ("other", 0)] {
+        reader.refill().extend_from_slice(&block.partitions()[0].bytes);
+        let mut builder =
+            BatchBuilder::new(writer, Limits { rows: 9, bytes: 1 << 20, rows_max: 9, bytes_max: 1 << 20 });
+        builder.start(&at(90));
+        assert_eq!(builder.take(&mut reader, None, &planned(&[0])).unwrap(), Taken::Block);
+        let (batch, extent) = builder.finish();
+        assert_eq!((extent.rows, extent.records, extent.whole), (rows, 1, true), "{writer}");
+        assert!(batch.tables.iter().all(|table| table.operations == [Operation::Read]));
+        assert!(extent.last.is_of_dump() && extent.last.transaction == "dump/3:7", "{:?}", extent.last);
+    }
 }
 
 #[test]
