@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use super::columns::{Described, Key, name, quoted};
 use crate::decode::number::{big_endian, little_endian};
 use crate::event::Bytes;
-use crate::table_map::{BINARY, ColumnKind};
+use crate::table_map::ColumnKind;
 
 /// A key to read by.
 #[derive(Debug)]
@@ -42,7 +42,15 @@ enum Literal {
         charset: String,
         collation: String,
     },
+    /// A number that stands for a label, or for several of them; `most` is the largest.
+    Labels {
+        most: u64,
+    },
 }
+
+/// An index finds labels one by one, by equality, and not those behind one. More than this many are not listed: each chunk then goes through
+/// the index from its beginning.
+const LABELS_LISTED_MAX: u64 = 1024;
 
 impl Paging {
     /// `None`: by this key no order can be had. A part of a column says nothing of where the rest of it is.
@@ -73,16 +81,15 @@ impl Paging {
     fn behind(&self, values: &[String]) -> String {
         let mut condition = String::new();
         for (part, value) in self.parts.iter().zip(values).rev() {
-            let (column, sign) = (&part.column, if part.descends { '<' } else { '>' });
+            let (column, beyond) = (&part.column, part.beyond(value));
             condition = match condition.as_str() {
-                "" => format!("{column} {sign} {value}"),
-                rest => format!("{column} {sign} {value} OR ({column} = {value} AND ({rest}))"),
+                "" => beyond,
+                rest => format!("{beyond} OR ({column} = {value} AND ({rest}))"),
             };
         }
         match (self.parts.as_slice(), values) {
-            ([first, _, ..], [value, ..]) => {
-                let sign = if first.descends { '<' } else { '>' };
-                format!("{} {sign}= {value} AND ({condition})", first.column)
+            ([first, _, ..], [value, ..]) if !matches!(first.literal, Literal::Labels { .. }) => {
+                format!("{} {}= {value} AND ({condition})", first.column, first.sign())
             }
             _ => condition,
         }
@@ -94,19 +101,44 @@ impl Paging {
     }
 }
 
+impl Part {
+    fn sign(&self) -> char {
+        if self.descends { '<' } else { '>' }
+    }
+
+    /// What is true of all values behind this one.
+    fn beyond(&self, value: &str) -> String {
+        let (column, sign) = (&self.column, self.sign());
+        let (Literal::Labels { most }, Ok(number)) = (&self.literal, value.parse::<u64>()) else {
+            return format!("{column} {sign} {value}");
+        };
+        if *most > LABELS_LISTED_MAX {
+            return format!("{column} {sign} {value}");
+        }
+        let mut behind: Vec<u64> =
+            if self.descends { (0..number).collect() } else { (number.saturating_add(1)..=*most).collect() };
+        // No row has this one. Without another label than the last row's the optimizer would sort all that have that.
+        behind.push(most + 1);
+        let behind: Vec<String> = behind.iter().map(u64::to_string).collect();
+        format!("{column} IN ({})", behind.join(", "))
+    }
+}
+
 impl Literal {
     fn of(column: &Described) -> Option<Self> {
         use ColumnKind as K;
-        let text = |collation: u64| match (&column.charset, &column.collation) {
+        let text = || match (&column.charset, &column.collation) {
             (Some(charset), Some(collation)) => Self::Text { charset: charset.clone(), collation: collation.clone() },
-            _ => {
-                debug_assert_eq!(collation, BINARY);
-                Self::Binary
-            }
+            _ => Self::Binary,
         };
         Some(match column.mapped()?.kind {
             K::Integer { unsigned: false, .. } => Self::Signed,
-            K::Integer { .. } | K::Year | K::Enum { .. } | K::Set { .. } => Self::Unsigned,
+            K::Integer { .. } | K::Year => Self::Unsigned,
+            K::Enum { labels, .. } => Self::Labels { most: labels.iter().count() as u64 },
+            K::Set { labels, .. } => {
+                let most = 1_u64.checked_shl(labels.iter().count() as u32).map_or(u64::MAX, |numbers| numbers - 1);
+                Self::Labels { most }
+            }
             K::Float { .. } => Self::Float,
             K::Double { .. } => Self::Double,
             K::Decimal { .. } => Self::Decimal,
@@ -114,7 +146,7 @@ impl Literal {
             K::Date => Self::Date,
             K::Time { .. } => Self::Time,
             K::Datetime { .. } | K::Timestamp { .. } => Self::Datetime,
-            K::Char { collation, .. } | K::Varchar { collation, .. } | K::Blob { collation, .. } => text(collation),
+            K::Char { .. } | K::Varchar { .. } | K::Blob { .. } => text(),
             _ => return None,
         })
     }
@@ -125,7 +157,7 @@ impl Literal {
                 let unused = 64 - 8 * raw.len().clamp(1, 8) as u32;
                 ((little_endian(raw) << unused) as i64 >> unused).to_string()
             }
-            Self::Unsigned => little_endian(raw).to_string(),
+            Self::Unsigned | Self::Labels { .. } => little_endian(raw).to_string(),
             Self::Float => format!("{:e}", f64::from(f32::from_le_bytes(*raw.first_chunk()?))),
             Self::Double => format!("{:e}", f64::from_le_bytes(*raw.first_chunk()?)),
             Self::Decimal => std::str::from_utf8(raw).ok()?.to_owned(),
