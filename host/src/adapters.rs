@@ -68,7 +68,6 @@ pub fn mysql(source: &SourceSettings, log_id: &str, partitions: u32) -> MysqlSet
         },
         partitions: partitions as usize,
         chunk_rows_max: MysqlSettings::CHUNK_ROWS_MAX,
-        chunk_rows_max: MysqlSettings::CHUNK_ROWS_MAX,
     }
 }
 
