@@ -53,9 +53,6 @@ fn change(which: &WhichDump, verb: &str, outcome: &str) -> Result<ExitCode, Faul
     let address = status::address(&which.process)?;
     let number = which.number.map_or(String::new(), |number| format!("?number={number}"));
     let Changed { numbers } = order(address, &format!("/api/dumps/{verb}{number}"))?;
-    if numbers.is_empty() {
-        println!("there is no dump to {verb}");
-    }
     numbers.iter().for_each(|number| println!("dump {number} {outcome}"));
     Ok(ExitCode::SUCCESS)
 }
