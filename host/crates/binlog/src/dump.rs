@@ -114,6 +114,8 @@ impl Dumper {
     /// A stream begins behind a checkpoint with these dumps.
     pub fn open(&mut self, dumps: Arc<Dumps>) {
         self.current = None;
+        // What was not stored will be numbered anew.
+        self.ahead.clear();
         self.book.open(dumps);
         self.told.publish(&self.board, &self.book);
     }
@@ -190,14 +192,14 @@ impl Dumper {
         if self.current.as_ref().map(|current| current.number) != turn.map(|dump| dump.number) {
             self.current = None;
         }
-        if self.current.is_some() {
+        let waits = self.retry_at.is_some_and(|at| at > Instant::now());
+        if self.current.is_some() || waits {
             return;
         }
+        self.retry_at = None;
         stream.windows.clear();
-        let Some(dump) = turn.filter(|_| self.retry_at.is_none_or(|at| at <= Instant::now())) else { return };
-        if self.retry_at.take().is_none() {
-            info!(table = dump.progress.table, rows = dump.progress.rows, "{dump} goes on");
-        }
+        let Some(dump) = turn else { return };
+        info!(table = dump.progress.table, rows = dump.progress.rows, "{dump} goes on");
         self.current = Some(Current {
             number: dump.number,
             target: dump.writer.clone(),
@@ -307,24 +309,13 @@ impl Dumper {
 
     /// Writes some rows of the oldest chunk, if its time has come.
     fn write(&mut self, stream: &mut EventReader, block: &mut BlockBuilder) -> Result<bool, EnvelopeError> {
-        let Some(current) = &mut self.current else { return Ok(false) };
         let position = stream.checkpoint().position;
         let chunk = stream.windows.front().and_then(|window| window.chunk.as_ref());
-        if !chunk.is_some_and(|read| read.executed.is_passed_by(&position)) {
+        if !chunk.is_some_and(|read| read.executed.is_passed_by(&position)) || self.is_held(AHEAD_BYTES_MAX) {
             return Ok(false);
         }
+        let Some(current) = &self.current else { return Ok(false) };
         let figures = self.told.of(current.number);
-        if let Some(held_by) = held_by(&self.board, current.target.as_deref(), &mut self.ahead) {
-            let since = *current.held_since.get_or_insert_with(Instant::now);
-            if since.elapsed() >= HELD_TIME && figures.waits_for.as_ref() != Some(&held_by) {
-                figures.waits_for = Some(held_by);
-                self.told.publish(&self.board, &self.book);
-            }
-            return Ok(false);
-        }
-        if current.held_since.take().is_some() {
-            figures.waits_for = None;
-        }
         let Some(dump) = self.book.get_mut(current.number) else { return Ok(false) };
         let (before, rows_before) = (block.len(), block.rows());
         block.begin_chunk(chunk_id(dump.number, dump.progress.chunks), now_us(), current.target.clone());
@@ -345,10 +336,31 @@ impl Dumper {
         Ok(true)
     }
 
-    fn end_if_done(&mut self, windows: &Windows) -> bool {
-        let Some(current) = self.current.take_if(|current| current.has_read && windows.is_empty()) else {
+    /// Whether its writers have to take rows first: those in the log come to `most` bytes or more.
+    fn is_held(&mut self, most: usize) -> bool {
+        let Some(current) = &mut self.current else { return false };
+        let figures = self.told.of(current.number);
+        let Some(by) = held_by(&self.board, current.target.as_deref(), &mut self.ahead, most) else {
+            if current.held_since.take().is_some() {
+                figures.waits_for = None;
+            }
             return false;
         };
+        let since = *current.held_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= HELD_TIME && figures.waits_for.as_ref() != Some(&by) {
+            figures.waits_for = Some(by);
+            self.told.publish(&self.board, &self.book);
+        }
+        true
+    }
+
+    /// A dump is done once its writers have taken its rows.
+    fn end_if_done(&mut self, windows: &Windows) -> bool {
+        let has_written = self.current.as_ref().is_some_and(|current| current.has_read && windows.is_empty());
+        if !has_written || self.is_held(1) {
+            return false;
+        }
+        let Some(current) = self.current.take() else { return false };
         if let Some(dump) = self.book.get_mut(current.number) {
             dump.state = DumpState::Done;
             info!(rows = dump.progress.rows, tables = dump.progress.tables_done, "{dump} is done");
@@ -359,8 +371,13 @@ impl Dumper {
     }
 }
 
-/// Who has to take rows first that are in the log; none: nobody.
-fn held_by(board: &Board, target: Option<&str>, ahead: &mut VecDeque<(Vec<u64>, usize)>) -> Option<String> {
+/// Who has to take rows first, of which `most` bytes or more are in the log; none: nobody.
+fn held_by(
+    board: &Board,
+    target: Option<&str>,
+    ahead: &mut VecDeque<(Vec<u64>, usize)>,
+    most: usize,
+) -> Option<String> {
     let mut writers = board.writers();
     writers.retain(|(name, ..)| target.is_none_or(|target| target == name));
     if let Some(target) = target.filter(|_| writers.is_empty()) {
@@ -373,7 +390,7 @@ fn held_by(board: &Board, target: Option<&str>, ahead: &mut VecDeque<(Vec<u64>, 
             writers.iter().find(|(_, partition, status)| is_behind(lasts, *partition, status.seq.load(Relaxed)));
         match behind {
             None => _ = ahead.pop_front(),
-            Some((name, ..)) if ahead.iter().map(|(_, bytes)| bytes).sum::<usize>() >= AHEAD_BYTES_MAX => {
+            Some((name, ..)) if ahead.iter().map(|(_, bytes)| bytes).sum::<usize>() >= most => {
                 return Some(format!("writer {name}, which has not taken the rows that are in the log"));
             }
             Some(_) => return None,

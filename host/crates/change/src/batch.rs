@@ -120,7 +120,7 @@ pub struct Extent {
     pub rows: u32,
     /// Bytes of log it covers.
     pub bytes: usize,
-    /// Commit times of its oldest and youngest transaction: microseconds since 1970.
+    /// Commit times of its oldest and youngest transaction: microseconds since 1970; 0: it has rows of dumps alone.
     pub oldest_us: u64,
     pub youngest_us: u64,
     /// Whether it ends where a transaction ends.

@@ -275,12 +275,20 @@ impl DeliverStatus {
             return;
         }
         self.seq.store(extent.last.seq, Relaxed);
-        self.committed_us.store(extent.youngest_us, Relaxed);
+        self.commit(extent.youngest_us);
         self.rows.fetch_add(u64::from(extent.rows), Relaxed);
         self.batches.fetch_add(1, Relaxed);
         self.bytes.fetch_add(extent.bytes as u64, Relaxed);
         self.split.fetch_add(u64::from(!extent.whole), Relaxed);
-        self.latency.record(now_us().saturating_sub(extent.oldest_us), u64::from(extent.rows));
+        if extent.oldest_us > 0 {
+            self.latency.record(now_us().saturating_sub(extent.oldest_us), u64::from(extent.rows));
+        }
+    }
+
+    fn commit(&self, youngest_us: u64) {
+        if youngest_us > 0 {
+            self.committed_us.store(youngest_us, Relaxed);
+        }
     }
 
     /// Where a session begins: everything up to `applied` is in effect, and a batch up to `redo` may be.
@@ -293,7 +301,7 @@ impl DeliverStatus {
     /// Records went by that are not for this writer.
     pub fn pass(&self, prepared: &Prepared) {
         self.seq.store(prepared.extent.last.seq, Relaxed);
-        self.committed_us.store(prepared.extent.youngest_us, Relaxed);
+        self.commit(prepared.extent.youngest_us);
     }
 
     pub fn latency(&self) -> &Latency {

@@ -212,8 +212,11 @@ impl BatchBuilder {
             self.named = false;
         }
         self.committed_us = header.committed_us;
-        self.extent.oldest_us = self.extent.oldest_us.min(header.committed_us);
-        self.extent.youngest_us = self.extent.youngest_us.max(header.committed_us);
+        // Rows of a dump were committed at some time or other.
+        if header.kind != Kind::DumpChunk {
+            self.extent.oldest_us = self.extent.oldest_us.min(header.committed_us);
+            self.extent.youngest_us = self.extent.youngest_us.max(header.committed_us);
+        }
     }
 
     /// Spells the transaction that came last: once for all records that were taken together.
