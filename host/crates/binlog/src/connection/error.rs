@@ -73,6 +73,11 @@ pub enum SourceError {
     #[error("MySQL {version} is too old: upgrade the server to 8.0.1 or later")]
     TooOld { version: String },
     #[error(
+        "MySQL {version} does not tell without GTIDs which commits a SELECT sees: turn gtid_mode on, or upgrade the server to 8.0.42, 8.4.5, \
+         9.3 or later"
+    )]
+    LogStatus { version: String },
+    #[error(
         "user '{user}' authenticates with {plugin}, which is not supported: use caching_sha2_password (ALTER USER '{user}' IDENTIFIED WITH caching_sha2_password BY '…') or mysql_native_password"
     )]
     Authentication { user: String, plugin: String },
@@ -140,6 +145,7 @@ impl SourceError {
             Self::NoBinlog => "SOURCE_LOG_BIN",
             Self::Protocol(_) => "SOURCE_PROTOCOL",
             Self::MariaDb { .. } | Self::TooOld { .. } => "SOURCE_VERSION",
+            Self::LogStatus { .. } => "DUMP_NEEDS_GTIDS",
             Self::Authentication { .. } | Self::ServerKey(_) => "SOURCE_AUTHENTICATION",
             Self::TlsNotOffered { .. } | Self::TlsHandshake { .. } | Self::TlsSettings(_) => "SOURCE_TLS",
             Self::OffsetTooLarge { .. } => "SOURCE_OFFSET_TOO_LARGE",
@@ -166,6 +172,7 @@ impl SourceError {
             | Self::Protocol(_)
             | Self::MariaDb { .. }
             | Self::TooOld { .. }
+            | Self::LogStatus { .. }
             | Self::Authentication { .. }
             | Self::ServerKey(_)
             | Self::TlsNotOffered { .. }

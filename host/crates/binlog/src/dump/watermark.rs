@@ -1,7 +1,8 @@
 //! What a server has executed, compared with what has been streamed of it.
 //!
 //! A stream can be ahead of what a SELECT sees: the binlog has a transaction before its rows can be read. `SHOW BINARY LOG STATUS` tells of
-//! the binlog as well, so its file and position are of no use here.
+//! the binlog as well, so its file and position are of no use here. Without GTIDs `performance_schema.log_status` helps, where it waits for
+//! commits on their way.
 
 use std::time::{Duration, Instant};
 
@@ -54,6 +55,9 @@ pub async fn wait_until_executed(
             }
         }
         None => {
+            if !log_status_waits(connection.server_version()) {
+                return Err(SourceError::LogStatus { version: connection.server_version().to_owned() });
+            }
             let mut pause = FIRST_PAUSE;
             while log_status(connection).await? < streamed.file {
                 if begin.elapsed() >= limit {
@@ -77,7 +81,18 @@ pub async fn executed(connection: &mut Connection, with_gtids: bool) -> Result<W
     Ok(Watermark::Gtids(executed.minus(&server::purged(connection).await?)))
 }
 
-/// Where the binlog ends of which everything is executed. Needs BACKUP_ADMIN, and no instruments of the performance schema.
+/// Whether log_status waits for commits that are in the binlog already. Before, it said more than a SELECT sees (MySQL's bug 112331).
+fn log_status_waits(version: &str) -> bool {
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+    let version: [u32; 3] = std::array::from_fn(|_| numbers.next().unwrap_or(0));
+    match version {
+        [8, 0, patch] => patch >= 42,
+        [8, 4, patch] => patch >= 5,
+        version => version >= [9, 3, 0],
+    }
+}
+
+/// Where the binlog ends. What log_status waits for is executed. Needs BACKUP_ADMIN, and no instruments of the performance schema.
 async fn log_status(connection: &mut Connection) -> Result<FilePosition, SourceError> {
     const STATUS: &str = "SELECT JSON_UNQUOTE(JSON_EXTRACT(LOCAL, '$.binary_log_file')), \
                           JSON_EXTRACT(LOCAL, '$.binary_log_position') FROM performance_schema.log_status";
@@ -104,6 +119,16 @@ mod tests {
             assert_eq!(executed.is_passed_by(&position(Some(&streamed), "binlog.000009:4")), passed, "{streamed}");
         }
         assert!(!executed.is_passed_by(&position(None, "binlog.000009:4")));
+    }
+
+    #[test]
+    fn a_server_that_counts_what_is_not_visible_is_not_believed() {
+        for version in ["8.0.31", "8.0.41-32", "8.1.0", "8.4.4", "9.0.1", "9.2.0"] {
+            assert!(!log_status_waits(version), "{version}");
+        }
+        for version in ["8.0.42", "8.0.45-36", "8.4.10-commercial", "9.3.0", "9.7.4", "26.7.0"] {
+            assert!(log_status_waits(version), "{version}");
+        }
     }
 
     #[test]

@@ -1,0 +1,101 @@
+//! The rows of a block, in the order of the log.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use mysync_change::block::BlockBuilder;
+use mysync_change::envelope::{self, Kind, TableEvent};
+use mysync_change::image::{Image, Value};
+use mysync_change::position::TransactionId;
+use mysync_change::rows::{self, Operation};
+use mysync_change::schema::{Fingerprint, TableShape};
+
+/// A row, each value as text; NULL and what is not there are `NULL`.
+#[derive(Debug, Clone)]
+pub struct Record {
+    pub kind: Kind,
+    pub seq: u64,
+    pub transaction: TransactionId,
+    pub operation: Operation,
+    pub shape: Arc<TableShape>,
+    pub before: Option<Vec<String>>,
+    pub after: Option<Vec<String>>,
+}
+
+#[derive(Debug, Clone)]
+pub enum Entry {
+    Row(Record),
+    Table(TableEvent),
+}
+
+impl Entry {
+    pub fn row(self) -> Option<Record> {
+        match self {
+            Self::Row(record) => Some(record),
+            Self::Table(_) => None,
+        }
+    }
+}
+
+/// Reads blocks, and knows their shapes.
+#[derive(Default)]
+pub struct Blocks {
+    shapes: HashMap<[u8; 16], Arc<TableShape>>,
+}
+
+impl Blocks {
+    /// Seals a block, takes its rows out of all partitions, and empties it.
+    pub fn take(&mut self, block: &mut BlockBuilder) -> Vec<Entry> {
+        block.seal();
+        for (Fingerprint(fingerprint), shape) in block.shapes() {
+            self.shapes.insert(*fingerprint, shape.clone());
+        }
+        let mut entries: Vec<(u64, Entry)> = Vec::new();
+        for (partition, part) in block.partitions().iter().enumerate() {
+            let mut at = 0;
+            while let Some((envelope, next)) = envelope::read(&part.bytes, at).unwrap() {
+                at = next;
+                if envelope.header.kind == Kind::TableEvent {
+                    // Every partition has it.
+                    if partition == 0 {
+                        let event = serde_json::from_slice(envelope.body).unwrap();
+                        entries.push((envelope.header.first_seq, Entry::Table(event)));
+                    }
+                    continue;
+                }
+                let shape = &self.shapes[&envelope.header.shape];
+                let mut row_at = 0;
+                while let Some((row, next)) = rows::read(&envelope, row_at).unwrap() {
+                    row_at = next;
+                    let record = Record {
+                        kind: envelope.header.kind,
+                        seq: row.seq,
+                        transaction: envelope.header.transaction.to_id(),
+                        operation: row.operation,
+                        shape: shape.clone(),
+                        before: row.before.map(|image| values(image, shape)),
+                        after: row.after.map(|image| values(image, shape)),
+                    };
+                    entries.push((row.seq, Entry::Row(record)));
+                }
+            }
+        }
+        block.stored();
+        entries.sort_by_key(|(seq, _)| *seq);
+        entries.into_iter().map(|(_, entry)| entry).collect()
+    }
+}
+
+fn values(image: &[u8], shape: &TableShape) -> Vec<String> {
+    let image = Image::new(image, shape.columns.len()).unwrap();
+    let text = |value| match value {
+        Value::Null | Value::Absent => "NULL".to_owned(),
+        Value::Signed(number) => number.to_string(),
+        Value::Unsigned(number) => number.to_string(),
+        Value::Float(number) => number.to_string(),
+        Value::Double(number) => number.to_string(),
+        Value::Text(text) => text.to_owned(),
+        Value::Bytes(bytes) => format!("{bytes:02x?}"),
+    };
+    image.values(&shape.columns).map(|value| text(value.unwrap())).collect()
+}
