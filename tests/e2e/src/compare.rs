@@ -120,9 +120,26 @@ pub fn differences(expected: &Entries, actual: &Entries) -> Vec<String> {
 
 /// Equal as of now.
 pub async fn equal(mysql: &Mysql, redis: &RedisServer) -> Result<usize> {
-    let expected = expected(mysql).await?;
-    let actual = actual(&mut redis.conn()?)?;
-    let found = differences(&expected, &actual);
+    same(&expected(mysql).await?, &actual(&mut redis.conn()?)?)
+}
+
+/// [`equal`] but for the order of lists: a dump brings rows in the order of their key, whenever they were written.
+pub async fn equal_in_any_order(mysql: &Mysql, redis: &RedisServer) -> Result<usize> {
+    same(&in_any_order(expected(mysql).await?), &in_any_order(actual(&mut redis.conn()?)?))
+}
+
+fn in_any_order(mut entries: Entries) -> Entries {
+    for entry in entries.values_mut() {
+        if let Entry::List(members) = entry {
+            members.sort();
+        }
+    }
+    entries
+}
+
+/// The same entries; answers how many there are.
+pub fn same(expected: &Entries, actual: &Entries) -> Result<usize> {
+    let found = differences(expected, actual);
     ensure!(
         found.is_empty(),
         "{} of {} entries differ: {}",

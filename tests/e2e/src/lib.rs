@@ -2,6 +2,8 @@
 
 pub mod chance;
 pub mod compare;
+pub mod drain;
+pub mod dumps;
 pub mod exposition;
 pub mod figures;
 pub mod load;

@@ -1,5 +1,8 @@
 //! The shop: its tables, and the mappings that its team has written for them.
 
+use anyhow::{Result, bail};
+use mysync_test_support::Mysql;
+
 /// Statements that make it.
 pub const SCHEMA: [&str; 5] = [
     "CREATE DATABASE shop",
@@ -72,3 +75,33 @@ member = "{id}"
 /// All of them, by name.
 pub const WRITERS: [(&str, &str); 4] =
     [("users-cache", USERS), ("orders-cache", ORDERS), ("bulk-cache", BULK), ("visits-cache", VISITS)];
+
+/// A writer that begins with what the log holds, and not with a dump.
+pub fn without_dump(writer: &str) -> &'static str {
+    writer.replacen("\nconnector = ", "\ndump = \"never\"\nconnector = ", 1).leak()
+}
+
+/// [`WRITERS`] that begin with what the log holds.
+pub fn without_dumps() -> Vec<(&'static str, &'static str)> {
+    WRITERS.map(|(name, writer)| (name, without_dump(writer))).to_vec()
+}
+
+/// Gives these tables rows, numbered from 1 on.
+pub async fn fill(mysql: &Mysql, tables: &[(&str, u32)]) -> Result<()> {
+    for (table, rows) in tables {
+        let columns = match *table {
+            "users" => "i, CONCAT('Zoë ', i), IF(i % 5 = 0, NULL, CONCAT(i, '@example.org')), CONCAT('city ', i % 7), i % 1000",
+            "orders" => "i, i % 100, i / 100, IF(i % 3 = 0, NULL, CONCAT('note \"', i, '\"'))",
+            "bulk" => "i, i % 7, RPAD(i, 110, 'c'), 'pad'",
+            "visits" => "i, CONCAT('city ', i % 7), i",
+            table => bail!("the shop has no table {table}"),
+        };
+        mysql
+            .exec(&format!(
+                "SET cte_max_recursion_depth = {rows}; INSERT INTO shop.{table} WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL \
+                 SELECT i + 1 FROM n WHERE i < {rows}) SELECT {columns} FROM n"
+            ))
+            .await?;
+    }
+    Ok(())
+}

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use mysync_test_support::{Home, Mysql, Mysync, RedisServer, free_port, homes, plugin, skip};
+use mysync_test_support::{Home, Mysql, Mysync, RedisServer, free_port, homes, plugin, skip, until_within};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -201,6 +201,12 @@ impl World {
     pub async fn wait_equal(&self) -> Result<usize> {
         let equal = crate::compare::wait_equal(&self.mysql, &self.redis).await;
         equal.with_context(|| self.complaints())
+    }
+
+    /// [`World::wait_equal`] but for the order of lists, once dumps are over.
+    pub async fn wait_loaded(&self) -> Result<usize> {
+        let look = async || crate::compare::equal_in_any_order(&self.mysql, &self.redis).await;
+        until_within(PATIENCE, "Redis equals MySQL", look).await.with_context(|| self.complaints())
     }
 
     /// The last of what the program complained of.
