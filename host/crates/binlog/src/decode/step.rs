@@ -215,12 +215,12 @@ impl LabelTexts {
         Some(())
     }
 
-    /// A SET's value has a bit for each label.
+    /// A SET's value has a bit for each label. As in MySQL there is no comma behind nothing: one of the labels may be empty.
     fn append_all(&self, raw: &[u8], out: &mut Vec<u8>) -> Option<()> {
         let mut bits = little_endian(raw);
-        let mut first = true;
+        let start = out.len();
         while bits != 0 {
-            if !std::mem::take(&mut first) {
+            if out.len() > start {
                 out.push(b',');
             }
             out.extend_from_slice(self.get(bits.trailing_zeros() as usize)?);

@@ -2,6 +2,7 @@
 //! the same code.
 
 use crate::connection::{Connection, Rows, SourceError};
+use crate::decode::charset;
 use crate::table_map::{BINARY, ColumnKind, Labels, MappedColumn};
 
 /// A column as information_schema describes it.
@@ -130,6 +131,12 @@ impl Described {
         })
     }
 
+    /// Whether a key's prefix leaves out nothing. One of a TINYBLOB can be as long as it.
+    fn is_whole(&self, prefix: u64) -> bool {
+        let longest = charset::of_collation(self.collation_number).map_or(1, |(_, longest)| u64::from(longest));
+        prefix == 0 || matches!(&*self.kind, "tinyblob" | "tinytext") && prefix * longest == self.octets
+    }
+
     /// The number in the type's parentheses.
     fn argument(&self) -> Option<u64> {
         self.declared.split_once('(')?.1.split_once(')')?.0.parse().ok()
@@ -186,8 +193,8 @@ fn labels(declared: &str) -> Vec<u8> {
     labels
 }
 
-/// The primary key; where there is none, the unique key that the server takes for one: the first in its own order all of whose columns are
-/// whole and never NULL.
+/// The primary key; where there is none, the unique key that the server takes for one: the first in its own order whose columns are all in it
+/// as a whole and never NULL.
 pub async fn key(
     connection: &mut Connection,
     database: &str,
@@ -207,7 +214,8 @@ pub async fn key(
             keys.push(Candidate { key: Key { index: index.to_owned(), parts: Vec::new() }, fits: true });
         }
         let Some(last) = keys.last_mut() else { continue };
-        last.fits &= place.is_some() && (primary || prefix == 0 && never_null);
+        let column = place.and_then(|place| columns.get(place));
+        last.fits &= column.is_some_and(|column| primary || never_null && column.is_whole(prefix));
         let descends = rows.get(row, "Collation") == Some("D");
         last.key.parts.extend(place.map(|column| KeyPart { column, prefix, descends }));
     }

@@ -117,8 +117,10 @@ impl Part {
         }
         let mut behind: Vec<u64> =
             if self.descends { (0..number).collect() } else { (number.saturating_add(1)..=*most).collect() };
-        // No row has this one. Without another label than the last row's the optimizer would sort all that have that.
-        behind.push(most + 1);
+        if behind.is_empty() {
+            // No row has this one. Without another label than the last row's the optimizer would sort all rows that have that.
+            behind.push(most + 1);
+        }
         let behind: Vec<String> = behind.iter().map(u64::to_string).collect();
         format!("{column} IN ({})", behind.join(", "))
     }

@@ -13,7 +13,7 @@ fn bare(texts: &[&str]) -> Vec<String> {
 }
 
 /// Values as SQL, by type.
-fn extremes(vectors: bool) -> Vec<(Type, Vec<String>)> {
+pub fn extremes(vectors: bool) -> Vec<(Type, Vec<String>)> {
     let mut all = numbers();
     all.extend(times());
     all.extend(texts());
@@ -141,6 +141,9 @@ fn lists() -> Vec<(Type, Vec<String>)> {
         let values = [0, 1, u64::MAX >> (64 - count), 1 << (count - 1)].map(|v: u64| v.to_string()).to_vec();
         all.push((Type::Set { charset: "latin1", labels: labels(count, "ÿ") }, values));
     }
+    // Behind an empty label there is no comma.
+    let with_empty = ["", "x", "y"].map(str::to_owned).to_vec();
+    all.push((Type::Set { charset: "utf8mb4", labels: with_empty }, (0..8).map(|v| v.to_string()).collect()));
     all
 }
 

@@ -3,6 +3,7 @@
 
 mod charsets;
 mod compare;
+mod dump;
 mod extremes;
 mod generate;
 mod json;

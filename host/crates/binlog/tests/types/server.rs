@@ -77,10 +77,15 @@ impl Server {
         self.sql.exec(query, ()).await.unwrap_or_else(|e| panic!("{e}: {query}"))
     }
 
+    /// A connection of our own.
+    pub async fn connect(&self) -> Connection {
+        Connection::connect(&self.settings).await.unwrap()
+    }
+
     /// The stream since the session began, and where it ends now.
     pub async fn stream(&self) -> (EventStream, FilePosition) {
         let until = end(&self.settings).await;
-        let connection = Connection::connect(&self.settings).await.unwrap();
+        let connection = self.connect().await;
         (connection.stream(StreamFrom::File(&self.begin)).await.unwrap(), until)
     }
 

@@ -22,6 +22,8 @@ pub struct Decoded {
     pub before: Option<Vec<u8>>,
     pub after: Option<Vec<u8>>,
     pub key_changed: bool,
+    /// The last image's key, each of its parts behind its length.
+    pub key: Vec<u8>,
     pub oracle: TheirRow,
 }
 
@@ -139,6 +141,7 @@ impl<'a> Decoders<'a> {
                 change: ours.change,
                 before: (middle > 0).then(|| out[..middle].to_vec()),
                 after: (middle < out.len()).then(|| out[middle..].to_vec()),
+                key: key(if middle < out.len() { &after_key } else { &before_key }, &out),
                 key_changed: ours.change == Change::Update && before_key.changed(&after_key, &out),
                 oracle: theirs.as_mut().map(|rows| rows.next().unwrap()).unwrap_or_default(),
             });
@@ -147,6 +150,10 @@ impl<'a> Decoders<'a> {
         assert!(theirs.is_none_or(|mut rows| rows.next().is_none()) && skipped.is_empty());
         assert_eq!(ours.count(widths), count);
     }
+}
+
+fn key(spans: &KeySpans, out: &[u8]) -> Vec<u8> {
+    spans.parts(out).flat_map(|part| (part.len() as u32).to_le_bytes().into_iter().chain(part.iter().copied())).collect()
 }
 
 /// An event as it stands in a file with checksums.
