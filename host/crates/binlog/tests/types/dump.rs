@@ -434,15 +434,15 @@ async fn every_row_is_read_once_and_in_order_whatever_the_key() {
                 // Some are there already.
                 server.run(&format!("insert ignore into {} values ({row})", name.table)).await;
             }
-            server
-                .run(&format!("set @n = 0; update {} set n = (@n := @n + 1) order by {}", name.table, paged.key))
-                .await;
+            server.run(&format!("set @n = 0; update {} set n = (@n := @n + 1)", name.table)).await;
             server.run(&format!("analyze table {}", name.table)).await;
-            let count: u64 =
-                server.select(&format!("select count(*) from {}", name.table)).await.remove(0).get(0).unwrap();
+            // In the order of the index: a sort compares some texts in another way.
+            let by_key = format!("select n from {} force index (primary) order by {}", name.table, paged.key);
+            let expected: Vec<i64> = server.select(&by_key).await.iter().map(|row| row.get(0).unwrap()).collect();
             let table = table(&mut connection, &name).await;
             assert!(table.has_parts(), "{}", paged.columns);
-            let (mut after, mut expected, mut left) = (None::<Vec<String>>, 0_i64, count);
+            let (mut after, mut expected_rows, mut left) =
+                (None::<Vec<String>>, expected.iter(), expected.len() as u64);
             loop {
                 let rows = 1 + random.below(9);
                 let before = rows_that_the_server_read(&mut connection).await;
@@ -451,9 +451,8 @@ async fn every_row_is_read_once_and_in_order_whatever_the_key() {
                 let read = rows_that_the_server_read(&mut connection).await - before;
                 let told = || format!("{} primary key ({}) behind {after:?}", paged.columns, paged.key);
                 for at in 0..found.chunk.len() {
-                    expected += 1;
                     let (image, _) = found.chunk.row(at).unwrap();
-                    assert_eq!(number(image, table.shape()), expected, "{}", told());
+                    assert_eq!(Some(&number(image, table.shape())), expected_rows.next(), "{}", told());
                 }
                 // Each range that it looks into begins with a read of its own.
                 assert!(!paged.by_index || read <= 2 * rows + 12, "{read} reads for {rows} rows: {}", told());
@@ -464,7 +463,7 @@ async fn every_row_is_read_once_and_in_order_whatever_the_key() {
                 }
                 after = found.last;
             }
-            assert_eq!(expected as u64, count, "{}", paged.columns);
+            assert_eq!(left, 0, "{}", paged.columns);
         }
         server.drop(DATABASE).await;
     }
