@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use mysync_change::position::{FilePosition, Gtid, SourcePosition};
-use mysync_change::rows::Operation;
 
 use crate::records::Record;
 
@@ -41,8 +40,7 @@ impl History {
         let mut history = Self { keys: HashMap::new(), marks: HashMap::new() };
         for record in records {
             let begin = FilePosition { file: record.transaction.file.clone(), offset: record.transaction.offset };
-            let gone = matches!(record.operation, Operation::Delete | Operation::MoveOut);
-            let row = if gone { &record.before } else { &record.after }.as_ref().unwrap();
+            let (row, gone) = record.row();
             let number = |at: usize| row[at].parse().unwrap();
             if record.shape.name == "mark" {
                 history.marks.insert(number(0), begin);

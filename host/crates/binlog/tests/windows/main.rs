@@ -4,9 +4,12 @@
 //! position. `MYSYNC_WINDOWS` says how many windows to look through, over all servers.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod dumps;
 mod follower;
 mod history;
 mod load;
+mod picture;
+mod product;
 mod records;
 mod servers;
 mod watermarks;

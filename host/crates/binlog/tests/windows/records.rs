@@ -14,7 +14,7 @@ use mysync_change::schema::{Fingerprint, TableShape};
 #[derive(Debug, Clone)]
 pub struct Record {
     pub kind: Kind,
-    pub seq: u64,
+    pub partition: usize,
     pub transaction: TransactionId,
     pub operation: Operation,
     pub shape: Arc<TableShape>,
@@ -26,6 +26,20 @@ pub struct Record {
 pub enum Entry {
     Row(Record),
     Table(TableEvent),
+}
+
+impl Record {
+    /// The row as it was when it is gone, as it is when it is there; and whether it is gone.
+    pub fn row(&self) -> (&[String], bool) {
+        let gone = matches!(self.operation, Operation::Delete | Operation::MoveOut);
+        (if gone { &self.before } else { &self.after }.as_deref().unwrap_or_default(), gone)
+    }
+
+    /// The row's value in a column.
+    pub fn value(&self, column: &str) -> &str {
+        let at = self.shape.columns.iter().position(|other| other.name == column).unwrap();
+        &self.row().0[at]
+    }
 }
 
 impl Entry {
@@ -69,7 +83,7 @@ impl Blocks {
                     row_at = next;
                     let record = Record {
                         kind: envelope.header.kind,
-                        seq: row.seq,
+                        partition,
                         transaction: envelope.header.transaction.to_id(),
                         operation: row.operation,
                         shape: shape.clone(),

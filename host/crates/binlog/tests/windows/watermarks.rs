@@ -111,7 +111,7 @@ impl Bench {
         self.marks += 1;
         self.session.query(&format!("INSERT INTO w.mark VALUES ({})", self.marks)).await.unwrap();
         let mark = self.marks.to_string();
-        let is_mark = |record: &Record| record.shape.name == "mark" && record.after.as_ref().unwrap()[0] == mark;
+        let is_mark = |record: &Record| record.shape.name == "mark" && record.value("id") == mark;
         self.follower.read_until(is_mark).await;
         let history = History::new(&self.follower.records);
         let mut counts: HashMap<Source, Count> = HashMap::new();

@@ -1,0 +1,98 @@
+//! Capture's source, with dumps: what a log would get, record by record.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+
+use mysync_binlog::source::{Mysql as Source, MysqlSettings, Selected, StartAt};
+use mysync_change::block::BlockBuilder;
+use mysync_change::envelope::LogId;
+use mysync_change::pattern::Pattern;
+use mysync_change::position::Checkpoint;
+use mysync_pipeline::dump::{DumpStatus, Orders, Request, Stage, orders};
+use mysync_pipeline::ports::Source as _;
+use mysync_pipeline::status::Board;
+use mysync_test_support::{Mysql, PATIENCE};
+use tokio::time::timeout;
+
+use crate::picture::Picture;
+use crate::records::Blocks;
+use crate::servers::settings;
+
+pub struct Product {
+    source: Source,
+    block: BlockBuilder,
+    blocks: Blocks,
+    board: Arc<Board>,
+    pub orders: Orders,
+    checkpoint: Checkpoint,
+    /// What stores would have.
+    pub picture: Picture,
+    /// Rows that were written as changes of the stream, and by dumps.
+    pub streamed: u64,
+    pub dumped: u64,
+}
+
+impl Product {
+    /// Begins where the binlog ends now. Chunks are small, so that there are many of them.
+    pub async fn start(mysql: &Mysql, partitions: usize, chunk_rows_max: u64) -> Self {
+        let (orders, book) = orders();
+        let board = Arc::new(Board::default());
+        let settings = MysqlSettings {
+            connection: settings(mysql),
+            selected: Selected { tables: vec![Pattern::new("w.*")], ..Selected::default() },
+            start: StartAt::Now,
+            partitions,
+            chunk_rows_max,
+        };
+        let mut source = Source::new(settings, book, board.clone());
+        let checkpoint = source.open(None).await.unwrap();
+        let block = BlockBuilder::new(LogId([7; 16]), 1, &vec![0; partitions]);
+        let (blocks, picture) = (Blocks::default(), Picture::default());
+        Self { source, block, blocks, board, orders, checkpoint, picture, streamed: 0, dumped: 0 }
+    }
+
+    /// Dumps tables, and answers how that went.
+    pub async fn dump(&mut self, tables: &str) -> DumpStatus {
+        let orders = self.orders.clone();
+        let request = Request { writer: None, tables: vec![Pattern::new(tables)], rows_per_second: None };
+        let number = self.while_it(async move { orders.start(request).await.unwrap() }).await;
+        loop {
+            let status = self.board.capture.dumps().into_iter().find(|status| status.number == number).unwrap();
+            match status.stage {
+                Stage::Done => return status,
+                Stage::Cancelled | Stage::Stopped(_) => panic!("{status:?}"),
+                _ => self.fill().await,
+            }
+        }
+    }
+
+    /// Goes on until something is so.
+    pub async fn until(&mut self, is_so: impl Fn(&Picture) -> bool) {
+        while !is_so(&self.picture) {
+            self.fill().await;
+        }
+    }
+
+    /// Goes on until something has been done.
+    pub async fn while_it<T>(&mut self, it: impl Future<Output = T>) -> T {
+        let mut it = pin!(it);
+        loop {
+            // Whether a fill may be given up half-way is not for a test to rely on: each is brought to its end.
+            self.fill().await;
+            if let Ok(done) = timeout(std::time::Duration::ZERO, &mut it).await {
+                return done;
+            }
+        }
+    }
+
+    async fn fill(&mut self) {
+        let filled = timeout(PATIENCE, self.source.fill(&mut self.block)).await;
+        self.checkpoint = filled.expect("the source is stuck").unwrap();
+        for entry in self.blocks.take(&mut self.block) {
+            let is_dumped = self.picture.apply(&entry);
+            self.dumped += u64::from(is_dumped);
+            self.streamed += u64::from(!is_dumped);
+        }
+    }
+}
