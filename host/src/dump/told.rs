@@ -87,7 +87,8 @@ pub fn progress(dump: &DumpReport) -> String {
 /// What it has come to.
 pub fn done(dump: &DumpReport) -> String {
     let rows = grouped(dump.rows);
-    let mut text = format!("dump {} is done: {rows} rows of {} tables are in the log", dump.number, dump.tables_done);
+    let mut text =
+        format!("dump {} is done: {rows} rows of {} tables are in the stores", dump.number, dump.tables_done);
     if dump.rows_left_out > 0 {
         let left_out = grouped(dump.rows_left_out);
         text.push_str(&format!(", and newer changes in place of {left_out} more"));
@@ -95,7 +96,7 @@ pub fn done(dump: &DumpReport) -> String {
     if let Some(ended_us) = dump.ended_us {
         text.push_str(&format!(", after {}", duration(ended_us.saturating_sub(dump.asked_us) as f64 / 1e6)));
     }
-    text + "; 'mysync status' shows how far the writers are behind it"
+    text
 }
 
 /// `1,234,567`
@@ -164,8 +165,7 @@ mod tests {
         (dump.tables_done, dump.ended_us) = (3, Some(210_000_000));
         assert_eq!(
             done(&dump),
-            "dump 3 is done: 2,000,000 rows of 3 tables are in the log, and newer changes in place of 500 more, after 3 min 20 s; 'mysync \
-             status' shows how far the writers are behind it"
+            "dump 3 is done: 2,000,000 rows of 3 tables are in the stores, and newer changes in place of 500 more, after 3 min 20 s"
         );
     }
 

@@ -7,11 +7,13 @@ mod checks;
 mod facts;
 
 use std::fmt;
+use std::time::Duration;
 
-use mysync_change::position::Checkpoint;
+use mysync_change::position::{Checkpoint, FilePosition, SourcePosition};
 
 use self::facts::Facts;
 use crate::connection::{Connection, ConnectionSettings, SourceError};
+use crate::dump::watermark::wait_until_executed;
 use crate::server;
 
 /// How bad a finding is, in this order.
@@ -72,15 +74,20 @@ pub async fn diagnose(settings: &ConnectionSettings, from: Option<&Checkpoint>) 
     Ok(checks::judge(&facts, settings, from))
 }
 
-/// Whether the account could run a dump, beside reading the tables: without GTIDs it needs a privilege that nothing else needs.
+/// Whether a dump could tell what it has seen: without GTIDs that takes a newer server, and a privilege that nothing else needs.
 pub async fn diagnose_dumps(settings: &ConnectionSettings) -> Result<Finding, SourceError> {
     const CODE: &str = "DUMP_PRIVILEGE";
     let mut connection = Connection::connect(settings).await?;
     if server::has_gtids(&mut connection).await? {
         return Ok(checks::ok(CODE, "GTIDs tell what a dump has seen"));
     }
-    match connection.query("SELECT 1 FROM performance_schema.log_status").await {
+    // As a dump asks, for what every server has executed.
+    let nothing = SourcePosition { gtids: None, file: FilePosition { file: "".into(), offset: 0 } };
+    match wait_until_executed(&mut connection, &nothing, Duration::ZERO).await {
         Ok(_) => Ok(checks::ok(CODE, "performance_schema.log_status tells what a dump has seen")),
+        Err(error @ SourceError::LogStatus { .. }) => {
+            Ok(checks::warn(error.code(), format!("a dump will stop: {error}"), checks::GTIDS_ON))
+        }
         Err(SourceError::Server { message, .. }) => {
             let message = format!(
                 "a dump will stop: without GTIDs only performance_schema.log_status tells what it has seen, and user '{}' may not read it \

@@ -176,6 +176,10 @@ fn server_id(facts: &Facts, settings: &ConnectionSettings) -> Vec<Finding> {
     findings
 }
 
+/// What turns GTIDs on, step by step.
+pub(super) const GTIDS_ON: &str = "SET PERSIST enforce_gtid_consistency = ON; SET PERSIST gtid_mode = OFF_PERMISSIVE; \
+                                   SET PERSIST gtid_mode = ON_PERMISSIVE; SET PERSIST gtid_mode = ON;";
+
 fn gtids(facts: &Facts) -> Finding {
     const CODE: &str = "SOURCE_GTID_MODE";
     match facts.variable("gtid_mode") {
@@ -186,8 +190,7 @@ fn gtids(facts: &Facts) -> Finding {
                 "gtid_mode is {}: positions are file and offset, which no other server shares",
                 other.unwrap_or("OFF")
             ),
-            "SET PERSIST enforce_gtid_consistency = ON; SET PERSIST gtid_mode = OFF_PERMISSIVE; \
-             SET PERSIST gtid_mode = ON_PERMISSIVE; SET PERSIST gtid_mode = ON;",
+            GTIDS_ON,
         ),
     }
 }
