@@ -1,10 +1,12 @@
 use mysync_pipeline::failure::{Failure, Kind};
 
-use crate::connection::SourceError;
+use super::columns::name;
+use crate::connection::{Connection, SourceError};
 use crate::decode::DecodeError;
+use crate::server::account;
 
 /// The server's own codes that say what became of a table.
-mod server {
+mod code {
     /// No such database, column, table or index; its definition has changed; the statement has to be prepared again.
     pub const ALTERED: &[u16] = &[1049, 1054, 1146, 1176, 1412, 1615];
     /// The account may not read the database, the table, the column.
@@ -23,6 +25,7 @@ pub enum DumpError {
     Type { table: String, column: String, kind: String },
     #[error("{table} was altered while it was read")]
     Altered { table: String },
+    /// With the table's name as a statement has it.
     #[error("the account may not read {table}: GRANT SELECT ON {table} TO {account} (MySQL says: {message})")]
     Denied { table: String, account: String, message: String },
     #[error(
@@ -55,18 +58,27 @@ pub enum DumpError {
 }
 
 impl DumpError {
-    pub(super) fn of(error: SourceError, table: &str) -> Self {
+    /// What the server's answer to a statement about a table means.
+    pub(super) async fn of(error: SourceError, database: &str, table: &str, connection: &mut Connection) -> Self {
         match error {
-            SourceError::Server { code, .. } if server::ALTERED.contains(&code) => {
-                Self::Altered { table: table.to_owned() }
+            SourceError::Server { code, .. } if code::ALTERED.contains(&code) => {
+                Self::Altered { table: format!("{database}.{table}") }
             }
+            SourceError::Server { ref message, .. } if Self::is_denied(&error) => match account(connection).await {
+                Ok(account) => Self::Denied {
+                    table: format!("{}.{}", name(database), name(table)),
+                    account,
+                    message: message.clone(),
+                },
+                Err(error) => Self::Connection(error),
+            },
             error => Self::Connection(error),
         }
     }
 
-    /// Whether the account is not allowed to read a table. It is not known here what it is called.
+    /// Whether the account may not read a table. It is not known here what the account is called.
     pub(super) fn is_denied(error: &SourceError) -> bool {
-        matches!(error, SourceError::Server { code, .. } if server::DENIED.contains(code))
+        matches!(error, SourceError::Server { code, .. } if code::DENIED.contains(code))
     }
 
     /// Stable name of the error.

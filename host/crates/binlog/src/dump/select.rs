@@ -7,7 +7,6 @@ use super::values::LastKey;
 use crate::connection::{Answer, Came, Connection, SourceError};
 use crate::decode::KeySpans;
 use crate::event::EventError;
-use crate::server;
 
 /// How much is read at once.
 #[derive(Debug, Clone, Copy)]
@@ -104,15 +103,8 @@ fn too_large(table: &DumpTable, limits: &Limits) -> DumpError {
 }
 
 async fn explain(connection: &mut Connection, table: &DumpTable, error: SourceError, limits: &Limits) -> DumpError {
-    let name = table.shape().full_name();
     match error {
         SourceError::Event(EventError::TooLarge { .. }) => too_large(table, limits),
-        SourceError::Server { ref message, .. } if DumpError::is_denied(&error) => {
-            match server::account(connection).await {
-                Ok(account) => DumpError::Denied { table: name, account, message: message.clone() },
-                Err(error) => DumpError::Connection(error),
-            }
-        }
-        error => DumpError::of(error, &name),
+        error => DumpError::of(error, &table.shape().database, &table.shape().name, connection).await,
     }
 }

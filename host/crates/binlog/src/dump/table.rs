@@ -58,7 +58,7 @@ impl Definition {
         }
         match columns::key(connection, database, table, &columns).await {
             Ok(key) => Ok(Some(Self { columns, key })),
-            Err(error) => match DumpError::of(error, "") {
+            Err(error) => match DumpError::of(error, database, table, connection).await {
                 DumpError::Altered { .. } => Ok(None),
                 error => Err(error),
             },

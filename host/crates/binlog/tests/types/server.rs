@@ -82,6 +82,11 @@ impl Server {
         Connection::connect(&self.settings).await.unwrap()
     }
 
+    /// The same as another user without a password.
+    pub async fn connect_as(&self, user: &str) -> Connection {
+        Connection::connect(&ConnectionSettings { user: user.to_owned(), ..self.settings.clone() }).await.unwrap()
+    }
+
     /// The stream since the session began, and where it ends now.
     pub async fn stream(&self) -> (EventStream, FilePosition) {
         let until = end(&self.settings).await;
