@@ -1,5 +1,6 @@
 //! What the source has committed, and what each partition's part of the store goes through by it.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::watch;
@@ -79,6 +80,31 @@ impl History {
 
     pub fn transaction(&self, at: usize) -> Option<Arc<[Change]>> {
         self.lock().transactions.get(at).cloned()
+    }
+
+    /// How many transactions there are.
+    pub fn len(&self) -> usize {
+        self.lock().transactions.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What the source held behind its first transactions.
+    pub fn entries(&self, transactions: usize) -> BTreeMap<i64, String> {
+        let mut entries = BTreeMap::new();
+        for change in self.lock().transactions.iter().take(transactions).flat_map(|changes| changes.iter()) {
+            match change {
+                Change::Put { key, value } => _ = entries.insert(*key, value.clone()),
+                Change::Remove { key } => _ = entries.remove(key),
+                Change::Move { from, to, value } => {
+                    entries.remove(from);
+                    entries.insert(*to, value.clone());
+                }
+            }
+        }
+        entries
     }
 
     /// Another server takes the source's place and names the same transactions otherwise.

@@ -34,4 +34,8 @@ pub enum Mutant {
     TrimmedUnread,
     /// The log takes a lost place for one it has.
     TailForgotten,
+    /// A dump's rows are older than what was streamed.
+    StaleChunk,
+    /// A dump goes on behind rows that were never stored.
+    ProgressKept,
 }

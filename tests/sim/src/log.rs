@@ -184,8 +184,11 @@ impl LogWriter for SimLog {
                     state.shapes.push((*fingerprint, shape.clone()));
                 }
             }
+            // Where a log begins, and that there is a new dump, is on the disk before anybody relies on it.
+            let former = state.appends.iter().rev().find_map(|append| append.checkpoint.as_ref());
+            let is_new = former.is_none_or(|former| former.dumps.last < checkpoint.dumps.last);
             state.appends.push(appended);
-            if self.random.one_in(4) {
+            if self.random.one_in(4) || is_new {
                 state.synced = state.appends.len();
             }
         }

@@ -36,11 +36,16 @@ pub struct Scenario {
     pub pauses: bool,
     /// Whether there are transactions larger than a batch.
     pub large: bool,
+    /// Whether rows were there before the log, and are loaded by a dump.
+    pub loads: bool,
     pub mutant: Option<Mutant>,
 }
 
 /// How long anything may take once nothing fails any more.
 const CALM: Duration = Duration::from_secs(120);
+
+/// Rows that are there before a log; the first of them change later.
+const KEYS_BEFORE: i64 = 30;
 
 /// A loop that runs.
 type Task = Pin<Box<dyn Future<Output = Result<(), Failure>>>>;
@@ -72,6 +77,10 @@ pub fn simulated<T>(future: impl Future<Output = T>) -> T {
 pub fn play(seed: u64, scenario: Scenario) -> u64 {
     simulated(async {
         let world = World::new(seed, scenario);
+        if scenario.loads {
+            let put = |key| Change::Put { key, value: format!("before {key}") };
+            world.history.commit((0..KEYS_BEFORE).map(put).collect());
+        }
         let mut paused: Vec<Task> = Vec::new();
         for _ in 0..1 + world.random.below(5) {
             world.commit();
@@ -93,7 +102,7 @@ impl World {
         let history = History::new(partitions, LIMITS.rows_max as usize);
         Self {
             log: SimLog::new(partitions, random.clone(), mutant),
-            store: SimStore::new(history.clone(), random.clone(), partitions, mutant),
+            store: SimStore::new(history.clone(), random.clone(), partitions, mutant, scenario.loads),
             history,
             random,
             scenario,
@@ -129,7 +138,8 @@ impl World {
             *owners
         };
         let block_rows = if self.scenario.large { 4000 } else { 6 };
-        let mut source = SimSource::new(self.history.clone(), self.random.clone(), block_rows, self.scenario.mutant);
+        let mut source = SimSource::new(self.history.clone(), self.random.clone(), block_rows, self.scenario.mutant)
+            .loading(self.scenario.loads);
         let (mut log, ending, status) = (self.log.clone(), shutdown.ending(), board.clone());
         let capture = Box::pin(async move { capture(&mut source, &mut log, &status.capture, ending).await });
         let delivery = |partition| {

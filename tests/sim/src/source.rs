@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mysync_change::block::BlockBuilder;
+use mysync_change::dump::{After, Dump, DumpState, Dumps, Progress};
+use mysync_change::envelope::chunk_id;
 use mysync_change::image::{self, Value};
 use mysync_change::position::{Checkpoint, FilePosition, SourcePosition, TransactionId};
 use mysync_change::rows::Operation;
@@ -24,16 +26,70 @@ pub struct SimSource {
     /// Next transaction, and how many of its rows are behind us.
     at: usize,
     rows: u64,
+    /// Whether a log begins with what is committed from then on, and a dump of what was before.
+    loads: bool,
+    dumps: Arc<Dumps>,
 }
+
+/// Keys in a dump's chunk at most.
+const CHUNK_KEYS: u64 = 3;
 
 impl SimSource {
     pub fn new(history: History, random: Random, block_rows: u64, mutant: Option<Mutant>) -> Self {
-        Self { history, random, mutant, block_rows, at: 0, rows: 0 }
+        Self { history, random, mutant, block_rows, at: 0, rows: 0, loads: false, dumps: Arc::default() }
+    }
+
+    pub fn loading(self, loads: bool) -> Self {
+        Self { loads, ..self }
+    }
+
+    /// What a new log begins with.
+    fn begin(&mut self) {
+        (self.at, self.rows) = (0, 0);
+        if self.loads {
+            self.at = self.history.len();
+            let dump = Dump {
+                number: 1,
+                writer: Some("w".into()),
+                tables: vec!["sim.t".to_owned()],
+                state: DumpState::Open,
+                rows_per_second: None,
+                from: Vec::new(),
+                asked_us: 1,
+                progress: Progress::default(),
+            };
+            self.dumps = Arc::new(Dumps { last: 1, list: vec![dump] });
+        }
+    }
+
+    /// Writes a chunk of the dump, as a SELECT finds it that sees what was streamed.
+    fn load(&mut self, block: &mut BlockBuilder) {
+        let Some(dump) = Arc::make_mut(&mut self.dumps).list.first_mut().filter(|dump| dump.is_open()) else { return };
+        let behind = dump.progress.after.as_ref().map(|after| after.values[0].parse::<i64>().unwrap());
+        let seen = if self.mutant == Some(Mutant::StaleChunk) { self.at.saturating_sub(1) } else { self.at };
+        let found = self.history.entries(seen).into_iter().filter(|(key, _)| behind.is_none_or(|behind| *key > behind));
+        let chunk: Vec<(i64, String)> = found.take(1 + self.random.below(CHUNK_KEYS) as usize).collect();
+        let Some((last, _)) = chunk.last() else {
+            dump.state = DumpState::Done;
+            return;
+        };
+        block.begin_chunk(chunk_id(1, dump.progress.chunks), 1_000_000, dump.writer.clone());
+        dump.progress.chunks += 1;
+        dump.progress.after = Some(After { key: "id".to_owned(), values: vec![last.to_string()] });
+        let partitions = block.partitions().len();
+        for (number, (key, value)) in (0..).zip(&chunk) {
+            let fingerprint = shape().fingerprint();
+            let mut row = block.row(partition(*key, partitions), fingerprint, Operation::Read, number).unwrap();
+            image(row.images(), *key, value);
+            row.finish(true);
+        }
+        block.end();
     }
 
     fn checkpoint(&self) -> Checkpoint {
         let file = FilePosition { file: "sim.000001".into(), offset: self.at as u64 };
-        Checkpoint { rows_of_next: self.rows, ..Checkpoint::new(SourcePosition { gtids: None, file }, "sim".into()) }
+        let position = SourcePosition { gtids: None, file };
+        Checkpoint { rows_of_next: self.rows, dumps: self.dumps.clone(), ..Checkpoint::new(position, "sim".into()) }
     }
 }
 
@@ -88,7 +144,15 @@ fn emit(block: &mut BlockBuilder, number: u64, change: &Change) {
 impl Source for SimSource {
     async fn open(&mut self, from: Option<&Checkpoint>) -> Result<Checkpoint, Failure> {
         self.random.may_fail("connecting to the source")?;
-        (self.at, self.rows) = from.map_or((0, 0), |from| (from.position.file.offset as usize, from.rows_of_next));
+        match from {
+            Some(from) => {
+                (self.at, self.rows) = (from.position.file.offset as usize, from.rows_of_next);
+                if self.mutant != Some(Mutant::ProgressKept) || self.dumps.list.is_empty() {
+                    self.dumps = from.dumps.clone();
+                }
+            }
+            None => self.begin(),
+        }
         if self.mutant == Some(Mutant::RowsReadAgain) {
             self.rows = 0;
         }
@@ -96,7 +160,8 @@ impl Source for SimSource {
     }
 
     async fn fill(&mut self, block: &mut BlockBuilder) -> Result<Checkpoint, Failure> {
-        if self.history.transaction(self.at).is_none() {
+        let is_loading = self.dumps.list.iter().any(Dump::is_open);
+        if self.history.transaction(self.at).is_none() && !is_loading {
             let mut growth = self.history.growth();
             tokio::select! {
                 biased;
@@ -105,6 +170,9 @@ impl Source for SimSource {
             }
         }
         block.shape(shape().fingerprint(), shape());
+        if self.rows == 0 && self.random.one_in(2) {
+            self.load(block);
+        }
         let mut room = 1 + self.random.below(self.block_rows);
         while let Some(changes) = self.history.transaction(self.at).filter(|_| room > 0) {
             let file = format!("sim.{:06}", self.history.server()).into();

@@ -40,6 +40,8 @@ pub struct SimStore {
     random: Random,
     partitions: usize,
     mutant: Option<Mutant>,
+    /// Whether it is filled by a dump: what it holds meanwhile is nothing that the source ever held, and only the end counts.
+    loads: bool,
 }
 
 fn take(entries: &mut Entries, step: Step) {
@@ -57,9 +59,9 @@ pub fn in_the_end(history: &History) -> Entries {
 }
 
 impl SimStore {
-    pub fn new(history: History, random: Random, partitions: usize, mutant: Option<Mutant>) -> Self {
+    pub fn new(history: History, random: Random, partitions: usize, mutant: Option<Mutant>, loads: bool) -> Self {
         let state = State { judges: vec![Judge::default(); partitions], ..State::default() };
-        Self { state: Arc::new(Mutex::new(state)), history, random, partitions, mutant }
+        Self { state: Arc::new(Mutex::new(state)), history, random, partitions, mutant, loads }
     }
 
     pub fn state(&self) -> MutexGuard<'_, State> {
@@ -93,6 +95,9 @@ impl SimStore {
             let command: Vec<String> = arguments.by_ref().take(*count as usize).collect();
             let key = command[1].parse().unwrap();
             take(&mut state.entries, Step { key, value: command.get(2).cloned(), visible: true });
+        }
+        if self.loads {
+            return;
         }
         let mine = |(key, _): &(&i64, &String)| crate::history::partition(**key, self.partitions) == partition;
         let now: Entries = state.entries.iter().filter(mine).map(|(key, value)| (*key, value.clone())).collect();

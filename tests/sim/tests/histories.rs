@@ -10,7 +10,7 @@ use mysync_sim_tests::scenario::{Scenario, World, play, simulated};
 const COUNT: u64 = 400;
 
 const FAULTS: Scenario =
-    Scenario { partitions: 1, failing: 40, power: false, pauses: false, large: false, mutant: None };
+    Scenario { partitions: 1, failing: 40, power: false, pauses: false, large: false, loads: false, mutant: None };
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
@@ -68,6 +68,15 @@ fn a_paused_process_wakes_up_beside_its_successor() {
 #[test]
 fn a_transaction_larger_than_a_batch_arrives_in_parts_and_in_order() {
     histories(Scenario { failing: 20_000, large: true, ..FAULTS }, 40);
+}
+
+#[test]
+fn rows_from_before_the_log_are_loaded_whatever_happens_meanwhile() {
+    let loads = Scenario { loads: true, ..FAULTS };
+    histories(loads, 2);
+    histories(Scenario { partitions: 3, pauses: true, ..loads }, 2);
+    histories(Scenario { failing: 60, power: true, ..loads }, 1);
+    histories(Scenario { partitions: 2, power: true, ..loads }, 2);
 }
 
 /// A world that has been at rest once, with a log that keeps everything.

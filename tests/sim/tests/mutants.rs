@@ -18,7 +18,8 @@ fn every_mistake_is_found() {
     let pauses = Scenario { failing: 80, pauses: true, ..faults };
     let large = Scenario { failing: 10_000, large: true, ..faults };
     let power = Scenario { failing: 60, power: true, ..faults };
-    let mutants: [(Mutant, Scenario); 9] = [
+    let loads = Scenario { loads: true, ..faults };
+    let mutants: [(Mutant, Scenario); 11] = [
         (FenceNotCompared, pauses),
         (FenceComparedTooLate, pauses),
         (EntriesWithoutFence, Scenario { pauses: true, ..faults }),
@@ -28,6 +29,8 @@ fn every_mistake_is_found() {
         (RowsReadAgain, large),
         (TrimmedUnread, faults),
         (TailForgotten, power),
+        (StaleChunk, loads),
+        (ProgressKept, loads),
     ];
     let missed = mutants.into_iter().filter(|(mutant, scenario)| {
         let scenario = Scenario { mutant: Some(*mutant), ..*scenario };

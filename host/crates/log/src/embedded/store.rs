@@ -38,6 +38,8 @@ pub struct Store {
     checkpoint: Vec<u8>,
     /// As they are stored.
     dumps: Arc<Dumps>,
+    /// Whether a checkpoint is stored.
+    has_begun: bool,
 }
 
 impl Store {
@@ -45,7 +47,15 @@ impl Store {
         let partitions: Vec<_> = (0..identity.partitions).map(Partition::new).collect();
         database.connection.set_prepared_statement_cache_capacity(STATEMENTS + STATEMENTS_EACH * partitions.len());
         let lasts = partitions.iter().map(|partition| partition.last(&database)).collect::<Result<_, _>>()?;
-        Ok(Self { database, identity, partitions, lasts, checkpoint: Vec::new(), dumps: Arc::default() })
+        Ok(Self {
+            database,
+            identity,
+            partitions,
+            lasts,
+            checkpoint: Vec::new(),
+            dumps: Arc::default(),
+            has_begun: false,
+        })
     }
 
     /// The last number in each partition.
@@ -65,6 +75,7 @@ impl Store {
             self.partitions.iter().map(|partition| partition.last(&self.database)).collect::<Result<_, _>>()?;
         let checkpoint = self.read_checkpoint()?;
         self.dumps = checkpoint.as_ref().map(|checkpoint| checkpoint.dumps.clone()).unwrap_or_default();
+        self.has_begun = checkpoint.is_some();
         let former = self.database.number("SELECT max(start) FROM leader", [])?.unwrap_or(0);
         let given = self.last().max(former);
         let clock = now_us() / 1_000_000 * SECOND;
@@ -130,8 +141,9 @@ impl Store {
         let covered = signed(lasts.iter().copied().max().unwrap_or(0));
         let now = signed(now_us());
         let dumps = self.changed_dumps(checkpoint)?;
-        // Its writer begins behind what is already there: nobody would see that a power cut has taken a new dump.
-        let has_new = checkpoint.dumps.last > self.dumps.last;
+        // What writers rely on that begin here: where the log begins, and that a dump brings what was before. Nobody would see that a power
+        // cut has taken either.
+        let has_new = !self.has_begun || checkpoint.dumps.last > self.dumps.last;
         if has_new {
             self.synchronous("FULL")?;
         }
@@ -166,6 +178,7 @@ impl Store {
         appended?;
         self.lasts = lasts;
         self.dumps.clone_from(&checkpoint.dumps);
+        self.has_begun = true;
         Ok(())
     }
 
