@@ -6,6 +6,7 @@
 
 mod dumps;
 mod follower;
+mod hard;
 mod history;
 mod load;
 mod picture;

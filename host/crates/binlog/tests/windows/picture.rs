@@ -8,12 +8,11 @@ use mysync_change::rows::Operation;
 use crate::records::{Entry, Record};
 
 /// What the log says last of a key.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Last {
-    /// None: it is gone.
-    row: Option<Vec<String>>,
+    record: Record,
     version: u64,
-    partition: usize,
+    gone: bool,
 }
 
 /// Tables, each with what the records say of its keys. The version of a key only grows, over its being deleted and inserted as well.
@@ -30,9 +29,11 @@ impl Picture {
         match entry {
             Entry::Row(record) => self.row(record),
             Entry::Table(event) => {
-                // Its rows are gone, or are dumped under another name.
-                if let Some(keys) = self.tables.get_mut(&event.table) {
-                    keys.values_mut().for_each(|last| last.row = None);
+                let keys = self.tables.entry(event.table.clone()).or_default();
+                match event.what.as_str() {
+                    // Its rows may come back as they are.
+                    "rename" => keys.clear(),
+                    _ => keys.values_mut().for_each(|last| last.gone = true),
                 }
                 false
             }
@@ -49,32 +50,31 @@ impl Picture {
         };
         let has_version = record.shape.columns.iter().any(|column| column.name == "version");
         let version = if has_version { record.value("version").parse().unwrap() } else { 0 };
-        let now = Last { row: (!gone).then(|| row.to_vec()), version, partition: record.partition };
         let keys = self.tables.entry(record.shape.name.clone()).or_default();
         if let Some(former) = keys.get(&key) {
-            assert_eq!(former.partition, now.partition, "{key} is in two partitions: {record:?}");
+            assert_eq!(former.record.partition, record.partition, "{key} is in two partitions: {record:?}");
             if is_dumped {
-                let is_stale = match former.row {
-                    Some(_) => now.version < former.version,
-                    None => now.version <= former.version,
-                };
-                assert!(!is_stale, "a row of a dump is older than what the log had of it, {former:?}: {record:?}");
-                self.ahead += u64::from(now.version > former.version);
+                let is_stale = if former.gone { version <= former.version } else { version < former.version };
+                assert!(
+                    !is_stale,
+                    "a row of a dump is older than what the log had of it: {record:?} behind {former:?}"
+                );
+                self.ahead += u64::from(version > former.version);
             }
         }
-        keys.insert(key, now);
+        keys.insert(key, Last { record: record.clone(), version, gone });
         is_dumped
     }
 
     /// Whether a key is there.
     pub fn has(&self, table: &str, key: &str) -> bool {
-        self.tables.get(table).and_then(|keys| keys.get(key)).is_some_and(|last| last.row.is_some())
+        self.tables.get(table).and_then(|keys| keys.get(key)).is_some_and(|last| !last.gone)
     }
 
     /// The rows of a table, sorted.
-    pub fn rows(&self, table: &str) -> Vec<Vec<String>> {
-        let keys = self.tables.get(table).into_iter().flatten();
-        let mut rows: Vec<_> = keys.filter_map(|(_, last)| last.row.clone()).collect();
+    pub fn rows(&self, table: &str, columns: [&str; 2]) -> Vec<[String; 2]> {
+        let rows = self.tables.get(table).into_iter().flat_map(|keys| keys.values()).filter(|last| !last.gone);
+        let mut rows: Vec<_> = rows.map(|last| columns.map(|column| last.record.value(column).to_owned())).collect();
         rows.sort();
         rows
     }

@@ -52,7 +52,7 @@ impl Product {
         Self { source, block, blocks, board, orders, checkpoint, picture, streamed: 0, dumped: 0 }
     }
 
-    /// Dumps tables, and answers how that went.
+    /// Dumps tables, and answers how far that came: it is done, or has stopped.
     pub async fn dump(&mut self, tables: &str) -> DumpStatus {
         let orders = self.orders.clone();
         let request = Request { writer: None, tables: vec![Pattern::new(tables)], rows_per_second: None };
@@ -60,8 +60,7 @@ impl Product {
         loop {
             let status = self.board.capture.dumps().into_iter().find(|status| status.number == number).unwrap();
             match status.stage {
-                Stage::Done => return status,
-                Stage::Cancelled | Stage::Stopped(_) => panic!("{status:?}"),
+                Stage::Done | Stage::Stopped(_) => return status,
                 _ => self.fill().await,
             }
         }

@@ -1,10 +1,16 @@
 //! Servers that commit in every way there is.
 
 use std::fmt;
+use std::time::Duration;
 
 use mysync_binlog::connection::{Connection, ConnectionSettings};
+use mysync_binlog::dump::watermark::wait_until_executed;
+use mysync_binlog::server;
 use mysync_binlog::tls::{TlsMode, TlsSettings};
 use mysync_test_support::{Home, Mysql, homes, skip};
+
+/// How long a position may take to be executed. Nothing here waits for an acknowledgement.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a server commits.
 #[derive(Clone, Copy)]
@@ -71,4 +77,17 @@ pub fn settings(mysql: &Mysql) -> ConnectionSettings {
 
 pub async fn connect(mysql: &Mysql) -> Connection {
     Connection::connect(&settings(mysql)).await.unwrap()
+}
+
+/// Whether a position of the stream can be waited for. If not, that is refused, and only without GTIDs.
+pub async fn can_wait(mysql: &Mysql, commits: Commits) -> bool {
+    let mut session = connect(mysql).await;
+    let streamed = server::position(&mut session).await.unwrap();
+    match wait_until_executed(&mut session, &streamed, PATIENCE).await {
+        Ok(executed) => executed,
+        Err(error) => {
+            assert!(!commits.gtids && error.code() == "DUMP_NEEDS_GTIDS", "{error}");
+            false
+        }
+    }
 }

@@ -1,11 +1,9 @@
 //! Which positions claim no more than a SELECT behind them finds.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use mysync_binlog::connection::Connection;
 use mysync_binlog::dump::watermark::{self, Watermark};
-use mysync_binlog::server;
 use mysync_change::position::{FilePosition, SourcePosition};
 use mysync_test_support::{Home, Mysql, Random};
 
@@ -13,10 +11,8 @@ use crate::follower::Follower;
 use crate::history::History;
 use crate::load::{self, Load};
 use crate::records::Record;
-use crate::servers::{Commits, connect, installed};
+use crate::servers::{Commits, PATIENCE, can_wait, connect, installed};
 
-/// How long a position may take to be executed. Nothing here waits for an acknowledgement.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// Sessions that write at once, one load after the other.
 const WRITERS: [u64; 4] = [8, 4, 2, 1];
 
@@ -81,18 +77,6 @@ impl Bench {
         load::create(&mysql).await;
         let session = connect(&mysql).await;
         Self { mysql, follower, session, commits, loads: 0, marks: 0, windows: Vec::new(), transactions: 0 }
-    }
-
-    /// Whether a position of the stream can be waited for. If not, it is refused.
-    async fn can_wait(&mut self) -> bool {
-        let streamed = server::position(&mut self.session).await.unwrap();
-        match watermark::wait_until_executed(&mut self.session, &streamed, PATIENCE).await {
-            Ok(executed) => executed,
-            Err(error) => {
-                assert!(!self.commits.gtids && error.code() == "DUMP_NEEDS_GTIDS", "{error}");
-                false
-            }
-        }
     }
 
     /// Looks through windows of these kinds in turn, while so many sessions write.
@@ -180,7 +164,7 @@ async fn a_select_finds_what_the_stream_claims_and_no_other_watermark_is_as_good
     let mut all = 0;
     for (home, commits) in servers {
         let mut bench = Bench::new(home, commits).await;
-        let can_wait = bench.can_wait().await;
+        let can_wait = can_wait(&bench.mysql, commits).await;
         for writers in WRITERS {
             let mut sources = Vec::new();
             for control in CONTROLS.into_iter().cycle().take(each) {
