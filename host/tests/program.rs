@@ -101,8 +101,15 @@ fn a_secret_is_in_no_output() {
     for path in ["/metrics", "/healthz", "/readyz", "/api/status"] {
         seen.push(fixture.get(path));
     }
-    for arguments in [&["status"][..], &["status", "--json"], &["check"], &["log", "tail"], &["writer", "rewind", "x"]]
-    {
+    for arguments in [
+        &["status"][..],
+        &["status", "--json"],
+        &["dump", "status"],
+        &["dump"],
+        &["check"],
+        &["log", "tail"],
+        &["writer", "rewind", "x"],
+    ] {
         seen.push(said(&fixture.run(arguments)));
     }
     let ended = running.end("TERM");
@@ -136,7 +143,15 @@ fn status_needs_no_secret_and_tells_when_nobody_answers() {
 #[test]
 fn a_wrong_command_line_is_not_a_failure_of_what_runs() {
     let fixture = Fixture::new();
-    for arguments in [&["fly"][..], &["writer", "rewind"], &["writer", "rewind", "x", "--to", "end"], &[]] {
+    for arguments in [
+        &["fly"][..],
+        &["writer", "rewind"],
+        &["writer", "rewind", "x", "--to", "end"],
+        &["dump", "users"],
+        &["dump", "--rows-per-second", "0"],
+        &["dump", "--writer", "users", "cancel"],
+        &[],
+    ] {
         assert_eq!(fixture.run(arguments).status.code(), Some(2), "{arguments:?}");
     }
     let absent = fixture.run(&["check", "--config", "absent.toml"]);

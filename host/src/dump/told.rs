@@ -69,7 +69,7 @@ pub fn progress(dump: &DumpReport) -> String {
         let at = dump.tables.map_or(String::new(), |all| format!(" ({} of {all})", (dump.tables_done + 1).min(all)));
         parts.push(format!("{table}{at}"));
     }
-    parts.push(match dump.rows_estimated {
+    parts.push(match dump.rows_estimated.filter(|all| *all > dump.rows) {
         Some(all) => format!("{} of about {} rows", grouped(dump.rows), grouped(all)),
         None => format!("{} rows", grouped(dump.rows)),
     });
@@ -159,6 +159,7 @@ mod tests {
     fn no_estimate_says_that_it_is_over() {
         let mut dump = report(Stage::Running);
         dump.rows = 2_000_000;
+        assert!(progress(&dump).contains("  2,000,000 rows  "), "it was too low");
         assert_eq!(bar(&dump), "[################### ]  99 %  ");
         dump.state = "done".to_owned();
         assert_eq!(bar(&dump), "[####################] 100 %  ");
