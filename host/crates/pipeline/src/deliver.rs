@@ -276,7 +276,8 @@ fn log_replaced(writer: &str, theirs: &str, ours: &str) -> Failure {
         "LOG_REPLACED",
         format!(
             "the store was last written for writer {writer} from log {theirs}, and this is log {ours}: its records cannot be matched with what \
-             the store holds. If the old log is gone for good, 'mysync writer rebase {writer}' goes on with this one"
+             the store holds. If the old log is gone for good, 'mysync writer rebase {writer}' goes on with this one, and then 'mysync dump \
+             --writer {writer}' brings what changed in between"
         ),
     )
 }
@@ -327,5 +328,7 @@ fn behind_the_log(writer: &str, seq: u64, start: u64) -> Failure {
 
 /// How a store is filled again from the tables themselves.
 fn dumped(writer: &str) -> String {
-    format!("'mysync writer rebase {writer} --to end' and then 'mysync dump --writer {writer}' write every row that is in MySQL")
+    format!(
+        "'mysync writer rebase {writer} --to end' and then 'mysync dump --writer {writer}' write every row that is in MySQL"
+    )
 }

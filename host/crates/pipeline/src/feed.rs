@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mysync_change::batch::{
-    Again, BatchBuilder, BlockReader, ChainBroken, Extent, Limits, NumberedEvent, Plan, PlannedShape, Shapes, TakeError, Taken,
+    Again, BatchBuilder, BlockReader, ChainBroken, Extent, Limits, NumberedEvent, Plan, PlannedShape, Shapes,
+    TakeError, Taken,
 };
 use mysync_change::envelope::{EnvelopeError, TableEvent};
 use mysync_change::fence::Place;

@@ -32,8 +32,8 @@ mod server {
 }
 
 /// The way on when the server cannot go on from where the log ends.
-pub const BEGIN_ANEW: &str = "move [log] dir away and start again: a new log begins where source.start says, and 'mysync writer rebase' lets \
-     each writer go on with it. What changed in between comes to the stores when its rows change again";
+pub const BEGIN_ANEW: &str = "move [log] dir away and start again: a new log begins where source.start says, 'mysync writer rebase' lets each \
+     writer go on with it, and 'mysync dump' brings what changed in between; rows that were deleted in between stay in the stores";
 
 /// What can go wrong between here and the server.
 #[derive(Debug, thiserror::Error)]
