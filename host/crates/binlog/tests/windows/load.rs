@@ -38,7 +38,8 @@ impl Load {
             let (stop, transactions) = (load.stop.clone(), load.transactions.clone());
             load.writers.push(tokio::spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
-                    let statement = if random.chance(70) { update(&mut random) } else { own.change(&mut random) };
+                    let statement =
+                        if random.chance(70) { update(&mut random, writer) } else { own.change(&mut random) };
                     conn.query_drop(&statement).await.unwrap_or_else(|error| panic!("{error}: {statement}"));
                     transactions.fetch_add(1, Ordering::Relaxed);
                 }
@@ -58,10 +59,14 @@ impl Load {
     }
 }
 
-fn update(random: &mut Random) -> String {
+fn update(random: &mut Random, session: u64) -> String {
     let id = random.below(SHARED_ROWS);
-    match random.below(4) {
+    match random.below(8) {
         0 => format!(
+            "XA START '{session}'; UPDATE w.hot SET version = version + 1 WHERE id = {id}; XA END '{session}'; \
+             XA COMMIT '{session}' ONE PHASE"
+        ),
+        1 | 2 => format!(
             "UPDATE w.hot SET version = version + 1 WHERE id BETWEEN {id} AND {}",
             (id + 3).min(SHARED_ROWS - 1)
         ),
