@@ -15,6 +15,7 @@ use mysync_pipeline::failure::Failure;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tracing::warn;
 
 use super::chunk::Chunk;
 use super::error::DumpError;
@@ -135,6 +136,14 @@ impl Reading {
         let mut session = Session::open(&self.settings, &self.server).await?;
         let patterns: Vec<Pattern> = self.dump.tables.iter().map(|text| Pattern::new(text)).collect();
         let mut left = tables(&mut session.connection, &self.settings.selected, &patterns).await?;
+        if !sees_every_table(&mut session.connection).await? {
+            warn!(
+                code = "DUMP_GRANTS",
+                "the account may not SELECT from every table: one that it may not even see is not part of {}. Grant SELECT on all captured \
+                 tables; if that is so, nothing is missing",
+                self.dump
+            );
+        }
         let progress = &self.dump.progress;
         left.retain(|(name, _)| {
             let name = name.to_string();
@@ -248,6 +257,17 @@ impl Reading {
         }
         if said { self.tell(Message::Waits(None)).await } else { Ok(()) }
     }
+}
+
+/// A server shows an account those tables only on which it has a privilege.
+async fn sees_every_table(connection: &mut Connection) -> Result<bool, SourceError> {
+    let grants = connection.query("SHOW GRANTS").await?;
+    let is_of_all = |grant: &str| {
+        let privileges = grant.split_once(" ON *.* TO ").map_or("", |(privileges, _)| privileges);
+        privileges.split([',', ' ']).any(|word| word == "SELECT" || word == "ALL")
+    };
+    // Something can be taken back from what was granted on everything.
+    Ok(grants.firsts().any(is_of_all) && !grants.firsts().any(|grant| grant.starts_with("REVOKE")))
 }
 
 /// A chunk's size.
