@@ -62,7 +62,8 @@ fn cure<'s>(said: &'s str, code: &str) -> Result<&'s str> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_start_killed_before_any_change_loses_nothing_committed_meanwhile() -> Result<()> {
     let test = "a_first_start_killed_before_any_change_loses_nothing_committed_meanwhile";
-    let Some(world) = World::start(test, Options::default()).await? else { return Ok(()) };
+    let options = Options { writers: shop::without_dumps(), ..Options::default() };
+    let Some(world) = World::start(test, options).await? else { return Ok(()) };
     world.mysql.exec(ONE).await?;
     world.mysync().await?.kill();
     world.mysql.exec(TWO).await?;
@@ -79,7 +80,8 @@ async fn a_first_start_killed_before_any_change_loses_nothing_committed_meanwhil
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_start_begins_where_it_is_told_to() -> Result<()> {
     let test = "a_first_start_begins_where_it_is_told_to";
-    let Some(world) = World::start(test, Options::default()).await? else { return Ok(()) };
+    let options = Options { writers: shop::without_dumps(), ..Options::default() };
+    let Some(world) = World::start(test, options).await? else { return Ok(()) };
     let start = async |at: &str| {
         let source = format!("start = \"{at}\"").leak();
         world.reconfigure(&Options { source, ..Options::default() })?;
