@@ -8,7 +8,8 @@ use crate::product::Product;
 use crate::servers::{Commits, can_wait, installed};
 
 /// So many rows that no chunk is without changes.
-const CHUNK_ROWS: u64 = 5;
+pub const CHUNK_ROWS: u64 = 5;
+pub const COLUMNS: [&str; 2] = ["id", "version"];
 const WRITERS: [u64; 4] = [8, 4, 2, 1];
 
 /// Marks the end of the binlog, and reads up to there. Nobody writes any more.
@@ -60,7 +61,6 @@ async fn dump_under_load(home: &Home, commits: Commits, chunks: u64, random: &mu
         }
         transactions += load.stop().await;
         read_to_end(&mut product, &mysql, 1000 + number).await;
-        const COLUMNS: [&str; 2] = ["id", "version"];
         assert_eq!(product.picture.rows("hot", COLUMNS), select(&mysql, "hot", COLUMNS).await);
         dumped += product.dumped;
         streamed += product.streamed;

@@ -8,11 +8,10 @@ use mysync_pipeline::dump::Stage;
 use mysync_test_support::{Mysql, Random};
 use tokio::task::JoinHandle;
 
-use crate::dumps::{read_to_end, select};
+use crate::dumps::{CHUNK_ROWS, COLUMNS, read_to_end, select};
 use crate::product::Product;
 use crate::servers::{Commits, can_wait, installed};
 
-const CHUNK_ROWS: u64 = 5;
 const SESSIONS: u64 = 3;
 /// Errors of statements that come too early or too late: a table, column or key that is there or is not, or that changed meanwhile.
 const MISSED: [u16; 8] = [1050, 1054, 1060, 1062, 1091, 1146, 1213, 1412];
@@ -179,7 +178,7 @@ fn keyless() -> Case {
         }
     };
     let create = "CREATE TABLE keyless (id INT, version BIGINT)";
-    let (name, columns) = ("no primary key", ["id", "version"]);
+    let (name, columns) = ("no primary key", COLUMNS);
     Case { name, create, change, alter: None, tables: &["keyless"], columns }
 }
 
@@ -205,7 +204,7 @@ fn altered() -> Case {
         format!("SELECT SLEEP({}); {}", random.below(200) as f64 / 1000.0, random.pick(&statements))
     };
     let create = "CREATE TABLE altered (id INT PRIMARY KEY, version BIGINT NOT NULL)";
-    let (name, columns) = ("altered", ["id", "version"]);
+    let (name, columns) = ("altered", COLUMNS);
     Case { name, create, change, alter: Some(alter), tables: &["altered"], columns }
 }
 
@@ -229,6 +228,6 @@ fn renamed() -> Case {
         format!("SELECT SLEEP({}); {}", random.below(400) as f64 / 1000.0, random.pick(&statements))
     };
     let create = "CREATE TABLE alpha (id INT PRIMARY KEY, version BIGINT NOT NULL); CREATE TABLE beta LIKE alpha";
-    let (name, columns) = ("renamed", ["id", "version"]);
+    let (name, columns) = ("renamed", COLUMNS);
     Case { name, create, change, alter: Some(alter), tables: &["alpha", "beta", "zeta"], columns }
 }

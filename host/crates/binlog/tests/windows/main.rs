@@ -7,6 +7,7 @@
 mod dumps;
 mod follower;
 mod hard;
+mod held;
 mod history;
 mod load;
 mod picture;

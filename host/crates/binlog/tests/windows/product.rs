@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mysync_binlog::source::{Mysql as Source, MysqlSettings, Selected, StartAt};
 use mysync_change::block::BlockBuilder;
@@ -76,12 +77,12 @@ impl Product {
     /// Goes on until something has been done.
     pub async fn while_it<T>(&mut self, it: impl Future<Output = T>) -> T {
         let mut it = pin!(it);
+        // Each fill is brought to its end: whether it may be given up half-way is not for a test to rely on.
         loop {
-            // Whether a fill may be given up half-way is not for a test to rely on: each is brought to its end.
-            self.fill().await;
-            if let Ok(done) = timeout(std::time::Duration::ZERO, &mut it).await {
+            if let Ok(done) = timeout(Duration::ZERO, &mut it).await {
                 return done;
             }
+            self.fill().await;
         }
     }
 

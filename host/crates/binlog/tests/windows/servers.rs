@@ -29,6 +29,11 @@ impl Commits {
     ];
 
     pub fn start(self, home: &Home) -> Mysql {
+        self.start_with(home, &[]).unwrap()
+    }
+
+    /// A server with flags of its own, which may not know them.
+    pub fn start_with(self, home: &Home, more: &[&str]) -> Result<Mysql, String> {
         let on = |on| if on { "ON" } else { "OFF" };
         let flags = [
             format!("--gtid-mode={}", on(self.gtids)),
@@ -39,7 +44,8 @@ impl Commits {
             // Some files while it lasts.
             "--max-binlog-size=1M".to_owned(),
         ];
-        Mysql::start(home, &flags.each_ref().map(String::as_str)).unwrap()
+        let flags: Vec<&str> = flags.iter().map(String::as_str).chain(more.iter().copied()).collect();
+        Mysql::start(home, &flags).map_err(|error| format!("{error:#}"))
     }
 }
 
