@@ -52,17 +52,24 @@ pub fn name(name: &str) -> String {
 
 /// A table's columns in their order. Empty: there is no such table.
 pub async fn columns(connection: &mut Connection, database: &str, table: &str) -> Result<Vec<Described>, SourceError> {
-    let (database, table) = (quoted(database), quoted(table));
     let rows = connection
         .query(&format!(
             "SELECT c.COLUMN_NAME AS name, c.DATA_TYPE AS kind, c.COLUMN_TYPE AS declared, c.CHARACTER_SET_NAME AS charset, \
              c.COLLATION_NAME AS collation, o.ID AS number, c.CHARACTER_OCTET_LENGTH AS octets, c.NUMERIC_PRECISION AS digits, \
              c.NUMERIC_SCALE AS scale, c.DATETIME_PRECISION AS decimals, c.IS_NULLABLE AS nullable, c.EXTRA AS extra \
              FROM information_schema.COLUMNS c LEFT JOIN information_schema.COLLATIONS o ON o.COLLATION_NAME = c.COLLATION_NAME \
-             WHERE c.TABLE_SCHEMA = {database} AND c.TABLE_NAME = {table} ORDER BY c.ORDINAL_POSITION"
+             WHERE c.TABLE_SCHEMA = {} AND c.TABLE_NAME = {} ORDER BY c.ORDINAL_POSITION",
+            quoted(database),
+            quoted(table)
         ))
         .await?;
-    Ok((0..rows.len()).map(|row| described(&rows, row)).collect())
+    let mut columns: Vec<Described> = (0..rows.len()).map(|row| described(&rows, row)).collect();
+    for column in columns.iter_mut().filter(|column| column.may_have_other_labels()) {
+        if let Some(labels) = whole_labels(connection, database, table, column).await? {
+            column.labels = labels;
+        }
+    }
+    Ok(columns)
 }
 
 fn described(rows: &Rows, row: usize) -> Described {
@@ -137,6 +144,12 @@ impl Described {
         prefix == 0 || matches!(&*self.kind, "tinyblob" | "tinytext") && prefix * longest == self.octets
     }
 
+    /// Whether a question mark in its labels may stand for a character that declarations cannot have.
+    fn may_have_other_labels(&self) -> bool {
+        let wide = ["utf8mb4", "utf16", "utf16le", "utf32", "gb18030"];
+        self.labels.contains(&b'?') && self.charset.as_deref().is_some_and(|charset| wide.contains(&charset))
+    }
+
     /// The number in the type's parentheses.
     fn argument(&self) -> Option<u64> {
         self.declared.split_once('(')?.1.split_once(')')?.0.parse().ok()
@@ -159,7 +172,7 @@ fn geometry(kind: &str) -> Option<&'static str> {
 
 /// The labels in a declaration such as `enum('a','it''s')`, each behind its length as the binlog has it.
 ///
-/// A declaration is in the server's three-byte UTF-8: a character beyond that is a question mark in it, and no statement tells which.
+/// A declaration is in the server's three-byte UTF-8: a character beyond that is a question mark in it.
 fn labels(declared: &str) -> Vec<u8> {
     let mut labels = Vec::new();
     let Some(list) = declared.strip_prefix("enum(").or_else(|| declared.strip_prefix("set(")) else { return labels };
@@ -178,19 +191,54 @@ fn labels(declared: &str) -> Vec<u8> {
                 character => label.push(character),
             }
         }
-        // A label has at most 255 characters.
-        let len = label.len() as u16;
-        match u8::try_from(len) {
-            Ok(len @ ..0xfb) => labels.push(len),
-            _ => {
-                labels.push(0xfc);
-                labels.extend_from_slice(&len.to_le_bytes());
-            }
-        }
-        labels.extend_from_slice(label.as_bytes());
+        put_label(&label, &mut labels);
         rest.next();
     }
     labels
+}
+
+fn put_label(label: &str, labels: &mut Vec<u8>) {
+    // A label has at most 255 characters.
+    let len = label.len() as u16;
+    match u8::try_from(len) {
+        Ok(len @ ..0xfb) => labels.push(len),
+        _ => {
+            labels.push(0xfc);
+            labels.extend_from_slice(&len.to_le_bytes());
+        }
+    }
+    labels.extend_from_slice(label.as_bytes());
+}
+
+/// The labels with all their characters, from a column of the very type into which the query puts each label's number. Older servers make a
+/// text of it; then, and where the query is refused, there is no way: `None`.
+async fn whole_labels(
+    connection: &mut Connection,
+    database: &str,
+    table: &str,
+    column: &Described,
+) -> Result<Option<Vec<u8>>, SourceError> {
+    let count = Labels::in_utf8(&column.labels).iter().count();
+    let number = if column.kind == "enum" { "n + 1" } else { "1 << n" };
+    // One more than there are: an empty text shows that the column has labels and nothing else.
+    let query = format!(
+        "WITH RECURSIVE l (v, n) AS (SELECT t.{}, 0 FROM (SELECT 1) d LEFT JOIN {}.{} t ON FALSE \
+         UNION ALL SELECT {number}, n + 1 FROM l WHERE n <= {count}) \
+         SELECT CONVERT(v USING utf8mb4) FROM l WHERE n > 0 ORDER BY n",
+        name(&column.name),
+        name(database),
+        name(table)
+    );
+    let answer = match connection.query(&query).await {
+        Ok(answer) => answer,
+        Err(SourceError::Server { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let texts: Vec<&str> = answer.firsts().collect();
+    let Some((&"", texts)) = texts.split_last().filter(|(_, texts)| texts.len() == count) else { return Ok(None) };
+    let mut labels = Vec::new();
+    texts.iter().for_each(|label| put_label(label, &mut labels));
+    Ok(Some(labels))
 }
 
 /// The primary key; where there is none, the unique key that the server takes for one: the first in its own order whose columns are all in it

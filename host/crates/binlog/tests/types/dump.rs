@@ -102,7 +102,7 @@ async fn compare(server: &Server, database: &str, random: &mut Random) -> usize 
             assert!(dumped.rows.is_empty(), "{name} is not in the stream");
             continue;
         };
-        if streamed.shape != dumped.shape {
+        if streamed.shape != dumped.shape && server.hides_labels() {
             as_shown(&mut streamed.shape);
             streamed.fingerprint = streamed.shape.fingerprint();
         }
@@ -115,7 +115,7 @@ async fn compare(server: &Server, database: &str, random: &mut Random) -> usize 
                 "{name}: {:?} is not {:?}: {:?}",
                 dumped.1.escape_ascii().to_string().chars().take(2000).collect::<String>(),
                 streamed.1.escape_ascii().to_string().chars().take(2000).collect::<String>(),
-                streamed_kinds(&dumped.0, &streamed.0),
+                both_keys(&dumped.0, &streamed.0),
             );
         }
         assert_eq!(dumped, streamed, "{name}");
@@ -125,7 +125,7 @@ async fn compare(server: &Server, database: &str, random: &mut Random) -> usize 
     count
 }
 
-/// No statement shows a label's characters beyond three bytes of UTF-8. Values have them all the same.
+/// MySQL 8.0 has no statement that shows a label's characters beyond three bytes of UTF-8. Values have them all the same.
 fn as_shown(shape: &mut TableShape) {
     let attributes = shape.columns.iter_mut().flat_map(|column| &mut column.attributes);
     for (_, labels) in attributes.filter(|(name, _)| name == "labels") {
@@ -133,7 +133,7 @@ fn as_shown(shape: &mut TableShape) {
     }
 }
 
-fn streamed_kinds(dumped: &[u8], streamed: &[u8]) -> String {
+fn both_keys(dumped: &[u8], streamed: &[u8]) -> String {
     format!("keys {} and {}", hex(dumped), hex(streamed))
 }
 
@@ -183,7 +183,7 @@ async fn random_tables_are_the_same_by_dump_and_by_stream() {
 }
 
 /// Tables that are not as most are, each with rows as SQL.
-const KINDS: [(&str, &str); 25] = [
+const KINDS: [(&str, &str); 26] = [
     ("swapped (a int, b int, c int, primary key (b, a))", "(1, 2, 3), (2, 1, null)"),
     ("prefixed (a varchar(20), b text, primary key (a, b(3)))", "('k', 'abcdef'), ('l', 'abcdef')"),
     ("prefixed_bytes (a blob, primary key (a(4)))", "('abcd'), (x'00')"),
@@ -210,6 +210,10 @@ const KINDS: [(&str, &str); 25] = [
     (
         "fixed_point (a float(7,3) primary key, b double(9,4), c float(5,2) unsigned)",
         "(1.1, 1.1, 1.1), (-3.333, 1e3, 0)",
+    ),
+    (
+        "wide_labels (a enum('?', '中𝄞', 'x?') character set utf16, b set('𝄞', '?', 'é') character set gb18030, c enum('?') character set utf32)",
+        "(1, 7, 1), (2, 5, 1)",
     ),
     ("bools (a bool, b boolean not null, c bit, d serial)", "(true, false, 1, 1), (null, true, 0, 2)"),
     (

@@ -68,6 +68,10 @@ impl Server {
         self.version.starts_with('9')
     }
 
+    pub fn hides_labels(&self) -> bool {
+        self.version.starts_with("8.0")
+    }
+
     pub async fn run(&mut self, statement: &str) {
         let shown: String = statement.chars().take(2000).collect();
         self.sql.query_drop(statement).await.unwrap_or_else(|e| panic!("{e}: {shown}"));
