@@ -59,7 +59,7 @@ fn moment(n: u64) -> String {
 fn span(n: u64) -> String {
     let few = ["838:59:59", "-838:59:59", "-00:00:00.000001", "00:00:00", "-838:59:58.999999"];
     few.get(n as usize).map_or_else(
-        || format!("'{}{:02}:00:{:02}.{n:06}'", if n % 2 == 0 { "-" } else { "" }, n, n % 60),
+        || format!("'{}{:02}:00:{:02}.{n:06}'", if n.is_multiple_of(2) { "-" } else { "" }, n, n % 60),
         |few| format!("'{few}'"),
     )
 }
