@@ -9,6 +9,7 @@
 //! **Bounds.** No more rows are in the log than the writers take at once: the stream's own changes do not wait long behind them, and a log
 //! does not fill up. Errors of a dump hold up that dump alone.
 
+mod ahead;
 mod book;
 pub mod chunk;
 mod columns;
@@ -23,9 +24,7 @@ mod values;
 pub mod watermark;
 mod windows;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use mysync_change::block::BlockBuilder;
@@ -41,6 +40,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::source::EventReader;
+use ahead::Ahead;
 use book::Book;
 pub use chunk::Chunk;
 pub use error::DumpError;
@@ -72,8 +72,7 @@ pub struct Dumper {
     book: Book,
     told: Told,
     current: Option<Current>,
-    /// Rows that are in the log and not yet in the stores: the last number in each partition, and bytes.
-    ahead: VecDeque<(Vec<u64>, usize)>,
+    ahead: Ahead,
     backoff: Backoff,
     /// Not before, after an error.
     retry_at: Option<Instant>,
@@ -104,7 +103,7 @@ impl Dumper {
             book: Book::new(orders),
             told: Told::default(),
             current: None,
-            ahead: VecDeque::new(),
+            ahead: Ahead::default(),
             backoff: Backoff::new("dump"),
             retry_at: None,
             shapes_differed: 0,
@@ -321,7 +320,7 @@ impl Dumper {
         block.begin_chunk(chunk_id(dump.number, dump.progress.chunks), now_us(), current.target.clone());
         let (left_out, is_done) = stream.write_chunk(block, SLICE_BYTES)?;
         block.end();
-        self.ahead.push_back((block.lasts(), block.len() - before));
+        self.ahead.push(block.lasts(), block.len() - before);
         figures.left_out += left_out;
         dump.progress.rows += block.rows() - rows_before;
         if let Some(read) = is_done {
@@ -340,7 +339,7 @@ impl Dumper {
     fn is_held(&mut self, most: usize) -> bool {
         let Some(current) = &mut self.current else { return false };
         let figures = self.told.of(current.number);
-        let Some(by) = held_by(&self.board, current.target.as_deref(), &mut self.ahead, most) else {
+        let Some(by) = self.ahead.held_by(&self.board, current.target.as_deref(), most) else {
             if current.held_since.take().is_some() {
                 figures.waits_for = None;
             }
@@ -369,34 +368,6 @@ impl Dumper {
         self.book.forget_done();
         true
     }
-}
-
-/// Who has to take rows first, of which `most` bytes or more are in the log; none: nobody.
-fn held_by(
-    board: &Board,
-    target: Option<&str>,
-    ahead: &mut VecDeque<(Vec<u64>, usize)>,
-    most: usize,
-) -> Option<String> {
-    let mut writers = board.writers();
-    writers.retain(|(name, ..)| target.is_none_or(|target| target == name));
-    if let Some(target) = target.filter(|_| writers.is_empty()) {
-        return Some(format!("writer {target}, which is not configured"));
-    }
-    let is_behind =
-        |lasts: &[u64], partition: u32, seq: u64| lasts.get(partition as usize).is_some_and(|last| *last > seq);
-    while let Some((lasts, _)) = ahead.front() {
-        let behind =
-            writers.iter().find(|(_, partition, status)| is_behind(lasts, *partition, status.seq.load(Relaxed)));
-        match behind {
-            None => _ = ahead.pop_front(),
-            Some((name, ..)) if ahead.iter().map(|(_, bytes)| bytes).sum::<usize>() >= most => {
-                return Some(format!("writer {name}, which has not taken the rows that are in the log"));
-            }
-            Some(_) => return None,
-        }
-    }
-    None
 }
 
 fn panicked() -> Failure {
