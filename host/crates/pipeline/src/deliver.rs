@@ -298,8 +298,7 @@ fn store_emptied(writer: &str) -> Failure {
         format!(
             "the fence of writer {writer} is gone from its store, which has been written before: it was emptied, restored or has evicted \
              keys, so rows are missing too. 'mysync writer rewind {writer}' writes everything in the log again; if the log no longer holds \
-             everything, {}",
-            dumped(writer)
+             everything, 'mysync writer rebase {writer} --to end' and then 'mysync dump --writer {writer}' write every row that is in MySQL"
         ),
     )
 }
@@ -319,16 +318,9 @@ fn behind_the_log(writer: &str, seq: u64, start: u64) -> Failure {
     Failure::definite(
         "LOG_TRIMMED",
         format!(
-            "writer {writer} has come to seq {seq} and the log now begins behind {start}: changes between them are lost to it. To go on, {}. \
-             Rows that were deleted in between stay in the store",
-            dumped(writer)
+            "writer {writer} has come to seq {seq} and the log now begins behind {start}: changes between them are lost to it. 'mysync \
+             writer rebase {writer} --to start' goes on with what is left, and then 'mysync dump --writer {writer}' brings what changed in \
+             between; rows that were deleted in between stay in the store"
         ),
-    )
-}
-
-/// How a store is filled again from the tables themselves.
-fn dumped(writer: &str) -> String {
-    format!(
-        "'mysync writer rebase {writer} --to end' and then 'mysync dump --writer {writer}' write every row that is in MySQL"
     )
 }
