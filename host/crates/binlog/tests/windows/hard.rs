@@ -84,7 +84,7 @@ impl Case {
             Some(alter) => Some(Sessions::start(mysql, alter, 1, random).await),
             None => None,
         };
-        let mut product = Product::start(mysql, 2, CHUNK_ROWS).await;
+        let mut product = Product::start(mysql, 2, CHUNK_ROWS).await.with_a_slow_writer();
         let (mut chunks, mut again, mut left_out, mut statements) = (0, 0, 0, 0);
         loop {
             let is_last = chunks >= least;
@@ -123,7 +123,7 @@ impl Case {
 async fn keys_that_move_and_tables_that_change_while_they_are_read_bring_no_former_row_back() {
     const NAME: &str = "hard cases";
     let mut random = Random::from_env();
-    let cases = [moving(), keyless(), altered(), renamed()];
+    let cases = [moving(), keyless(), wide(), altered(), renamed()];
     let homes = installed(NAME);
     let servers = homes.iter().flat_map(|home| [true, false].map(|gtids| (home, Commits { gtids, ordered: false })));
     let least = (crate::windows(320) / cases.len()).div_ceil(servers.clone().count().max(1)) as u64;
@@ -180,6 +180,21 @@ fn keyless() -> Case {
     let create = "CREATE TABLE keyless (id INT, version BIGINT)";
     let (name, columns) = ("no primary key", COLUMNS);
     Case { name, create, change, alter: None, tables: &["keyless"], columns }
+}
+
+/// A chunk is written in parts, between which the stream goes on.
+fn wide() -> Case {
+    let change = |random: &mut Random, session: u64, version: u64| {
+        let id = session * 100 + random.below(8);
+        match random.below(4) {
+            0 => format!("DELETE FROM w.wide WHERE id = {id}"),
+            1 => format!("REPLACE INTO w.wide VALUES ({id}, {version}, REPEAT('x', 120000))"),
+            _ => format!("UPDATE w.wide SET version = {version} WHERE id = {id}"),
+        }
+    };
+    let create = "CREATE TABLE wide (id INT PRIMARY KEY, version BIGINT NOT NULL, filler LONGTEXT)";
+    let (name, columns) = ("wide rows", COLUMNS);
+    Case { name, create, change, alter: None, tables: &["wide"], columns }
 }
 
 fn altered() -> Case {

@@ -3,22 +3,25 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use mysync_binlog::source::{Mysql as Source, MysqlSettings, Selected, StartAt};
 use mysync_change::block::BlockBuilder;
 use mysync_change::envelope::LogId;
 use mysync_change::pattern::Pattern;
-use mysync_change::position::Checkpoint;
 use mysync_pipeline::dump::{DumpStatus, Orders, Request, Stage, orders};
 use mysync_pipeline::ports::Source as _;
 use mysync_pipeline::status::Board;
 use mysync_test_support::{Mysql, PATIENCE};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::picture::Picture;
 use crate::records::Blocks;
 use crate::servers::settings;
+
+/// How long a slow writer takes.
+const SLOW: Duration = Duration::from_millis(30);
 
 pub struct Product {
     source: Source,
@@ -26,7 +29,8 @@ pub struct Product {
     blocks: Blocks,
     board: Arc<Board>,
     pub orders: Orders,
-    checkpoint: Checkpoint,
+    /// The last number in each partition.
+    lasts: Arc<[AtomicU64]>,
     /// What stores would have.
     pub picture: Picture,
     /// Rows that were written as changes of the stream, and by dumps.
@@ -47,10 +51,27 @@ impl Product {
             chunk_rows_max,
         };
         let mut source = Source::new(settings, book, board.clone());
-        let checkpoint = source.open(None).await.unwrap();
+        source.open(None).await.unwrap();
         let block = BlockBuilder::new(LogId([7; 16]), 1, &vec![0; partitions]);
         let (blocks, picture) = (Blocks::default(), Picture::default());
-        Self { source, block, blocks, board, orders, checkpoint, picture, streamed: 0, dumped: 0 }
+        let lasts = (0..partitions).map(|_| AtomicU64::new(0)).collect();
+        Self { source, block, blocks, board, orders, lasts, picture, streamed: 0, dumped: 0 }
+    }
+
+    /// Has a writer that is slow to take what is in the log: rows of dumps wait for it in the middle of a chunk.
+    pub fn with_a_slow_writer(self) -> Self {
+        let lasts = self.lasts.clone();
+        let partitions = (0u32..).zip(self.block.partitions());
+        let writers: Vec<_> = partitions.map(|(partition, _)| self.board.start("slow", partition)).collect();
+        tokio::spawn(async move {
+            loop {
+                sleep(SLOW).await;
+                for (writer, last) in writers.iter().zip(&*lasts) {
+                    writer.seq.store(last.load(Relaxed), Relaxed);
+                }
+            }
+        });
+        self
     }
 
     /// Dumps tables, and answers how far that came: it is done, or has stopped.
@@ -88,7 +109,10 @@ impl Product {
 
     async fn fill(&mut self) {
         let filled = timeout(PATIENCE, self.source.fill(&mut self.block)).await;
-        self.checkpoint = filled.expect("the source is stuck").unwrap();
+        filled.unwrap_or_else(|_| panic!("the source is stuck")).unwrap();
+        for (last, stored) in self.lasts.iter().zip(self.block.lasts()) {
+            last.store(stored, Relaxed);
+        }
         for entry in self.blocks.take(&mut self.block) {
             let is_dumped = self.picture.apply(&entry);
             self.dumped += u64::from(is_dumped);
