@@ -99,7 +99,9 @@ pub fn without_dumps() -> Vec<(&'static str, &'static str)> {
 pub async fn fill(mysql: &Mysql, tables: &[(&str, u32)]) -> Result<()> {
     for (table, rows) in tables {
         let columns = match *table {
-            "users" => "i, CONCAT('Zoë ', i), IF(i % 5 = 0, NULL, CONCAT(i, '@example.org')), CONCAT('city ', i % 7), i % 1000",
+            "users" => {
+                "i, CONCAT('Zoë ', i), IF(i % 5 = 0, NULL, CONCAT(i, '@example.org')), CONCAT('city ', i % 7), i % 1000"
+            }
             "orders" => "i, i % 100, i / 100, IF(i % 3 = 0, NULL, CONCAT('note \"', i, '\"'))",
             "bulk" => "i, i % 7, RPAD(i, 110, 'c'), 'pad'",
             "visits" => "i, CONCAT('city ', i % 7), i",

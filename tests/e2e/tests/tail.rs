@@ -38,6 +38,11 @@ fn read(line: &str) -> Result<Line<'_>> {
     Ok(Line { seq, partition, time, transaction, row: row.parse()?, table, word: name, rest })
 }
 
+/// Only what is streamed is in the log.
+fn options() -> Options {
+    Options { writers: shop::without_dumps(), ..Options::default() }
+}
+
 /// Everything in the log. Neither the source's password nor anything else but `[log]` is needed for it.
 fn tail(dir: &Path, arguments: &[&str]) -> Result<String> {
     let output = Mysync::run(dir, &[&["log", "tail"], arguments].concat())?;
@@ -126,7 +131,7 @@ const PRINTED: [(usize, &str); 18] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn every_record_is_printed_while_a_process_runs_and_after_its_end() -> Result<()> {
     let test = "every_record_is_printed_while_a_process_runs_and_after_its_end";
-    let Some(world) = World::start(test, Options::default()).await? else { return Ok(()) };
+    let Some(world) = World::start(test, options()).await? else { return Ok(()) };
     let (_, said) = refused(world.dir(), "LOG_ABSENT")?;
     ensure!(said.contains("'mysync run' makes it"), "{said}");
     let mysync = world.mysync().await?;
@@ -195,7 +200,7 @@ async fn now(world: &World) -> Result<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_follows_a_log_sees_what_comes_over_the_ends_of_processes() -> Result<()> {
     let test = "whoever_follows_a_log_sees_what_comes_over_the_ends_of_processes";
-    let Some(world) = World::start(test, Options::default()).await? else { return Ok(()) };
+    let Some(world) = World::start(test, options()).await? else { return Ok(()) };
     let mysync = world.mysync().await?;
     let (all, late) = (TempDir::new()?, TempDir::new()?);
     let follow = |words: &[&str], output: &TempDir| {
@@ -298,7 +303,7 @@ async fn several_partitions_are_printed_in_one_order() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_is_damaged_or_none_is_an_error_with_its_reason() -> Result<()> {
     let test = "a_log_that_is_damaged_or_none_is_an_error_with_its_reason";
-    let Some(world) = World::start(test, Options::default()).await? else { return Ok(()) };
+    let Some(world) = World::start(test, options()).await? else { return Ok(()) };
     let mysync = world.mysync().await?;
     for id in 1..=3 {
         world.mysql.exec(&format!("INSERT INTO shop.users VALUES ({id}, 'needle {id}', NULL, 'Oslo', 0)")).await?;

@@ -59,10 +59,7 @@ async fn rows_that_change_while_they_are_loaded_are_those_of_the_last_change() -
     let committed = load.stop().await?;
     let entries = world.wait_loaded().await?;
     let left_out: u64 = dumps::all(&mysync)?.iter().map(|dump| count(dump, "rows_left_out")).sum();
-    println!(
-        "{committed} transactions, {left_out} rows left out, {} steps seen, {entries} entries",
-        witness.stop()?
-    );
+    println!("{committed} transactions, {left_out} rows left out, {} steps seen, {entries} entries", witness.stop()?);
     ensure!(mysync.terminate().await?.success());
     Ok(())
 }

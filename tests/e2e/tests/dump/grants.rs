@@ -81,6 +81,8 @@ async fn a_table_that_may_not_be_read_holds_up_its_dump_until_it_may() -> Result
         .await?;
     let mysync = world.mysync().await?;
     let stopped = dumps::wait_stopped(&mysync, "bulk-cache", "DUMP_DENIED").await?;
+    // And one that it may not even see would not be found.
+    ensure!(mysync.log().contains("DUMP_GRANTS"), "{}", mysync.log());
     ensure!(count(&dumps::wait_of(&mysync, "users-cache", "done").await?, "rows") == 50);
     world.mysql.exec("UPDATE shop.bulk SET k = -1 WHERE id = 1").await?;
     until("its changes go by", async || {

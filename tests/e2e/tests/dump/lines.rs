@@ -69,7 +69,8 @@ async fn the_line_is_cut_again_and_again_while_a_table_is_read() -> Result<()> {
         dumps::order(&world, &["--rows-per-second", "20000"])?;
     }
     let killed = until("the reader's connection is killed", async || {
-        let query = "SELECT ID FROM information_schema.PROCESSLIST WHERE USER = 'mysync' AND COMMAND NOT LIKE 'Binlog Dump%'";
+        let query =
+            "SELECT ID FROM information_schema.PROCESSLIST WHERE USER = 'mysync' AND COMMAND NOT LIKE 'Binlog Dump%'";
         let readers: Vec<u64> = world.mysql.query(query).await?;
         let reader = readers.first().context("nobody reads")?;
         world.mysql.exec(&format!("KILL {reader}")).await?;

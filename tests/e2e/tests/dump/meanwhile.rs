@@ -81,7 +81,7 @@ async fn a_table_is_altered_and_rebuilt_in_the_middle_of_it() -> Result<()> {
         "OPTIMIZE TABLE shop.bulk",
         "ALTER TABLE shop.bulk DROP COLUMN pad, ALGORITHM = COPY; UPDATE shop.bulk SET k = 71 WHERE id % 100 = 2",
         "ALTER TABLE shop.bulk MODIFY COLUMN c VARCHAR(200), ADD INDEX (k); UPDATE shop.bulk SET c = 'now' WHERE id % 100 = 3",
-        "ALTER TABLE shop.bulk MODIFY COLUMN id BIGINT NOT NULL; INSERT INTO shop.bulk VALUES (7, 9000, 72, 'new')",
+        "ALTER TABLE shop.bulk MODIFY COLUMN id BIGINT NOT NULL; INSERT INTO shop.bulk (id, k, c) VALUES (9000, 72, 'new')",
         "ALTER TABLE shop.bulk DROP PRIMARY KEY, ADD PRIMARY KEY (id DESC); UPDATE shop.bulk SET k = 73 WHERE id % 100 = 4",
     ];
     for (statement, share) in statements.iter().zip(1..) {
@@ -92,8 +92,32 @@ async fn a_table_is_altered_and_rebuilt_in_the_middle_of_it() -> Result<()> {
     println!("{done}");
     ensure!(count(&done, "rows") + count(&done, "rows_left_out") >= u64::from(ROWS), "{done}");
     ensure!(world.wait_equal().await? == ROWS as usize + 1);
+
+    // Again and again, also while it is being read.
+    fill_more(&world).await?;
+    let number = dumps::order(&world, &["--writer", "bulk-cache", "--rows-per-second", "1000000"])?;
+    let mut conn = world.mysql.conn().await?;
+    for turn in 0..40 {
+        conn.query_drop(format!("ALTER TABLE shop.bulk ADD COLUMN more INT DEFAULT {turn} FIRST, ALGORITHM = INSTANT"))
+            .await?;
+        conn.query_drop(format!("UPDATE shop.bulk SET k = {turn} WHERE id = {turn} * 200")).await?;
+        conn.query_drop("ALTER TABLE shop.bulk DROP COLUMN more, ALGORITHM = INPLACE").await?;
+    }
+    println!("{}", dumps::wait(&mysync, number, "done").await?);
+    world.wait_equal().await?;
     ensure!(mysync.terminate().await?.success());
     Ok(())
+}
+
+/// Rows without a meaning of their own.
+async fn fill_more(world: &World) -> Result<()> {
+    world
+        .mysql
+        .exec(
+            "SET cte_max_recursion_depth = 30000; INSERT INTO shop.bulk (id, k, c) WITH RECURSIVE n (i) AS (SELECT 10001 UNION ALL \
+             SELECT i + 1 FROM n WHERE i < 40000) SELECT i, i, REPEAT('more', 25) FROM n",
+        )
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,7 +146,11 @@ async fn a_table_is_emptied_dropped_and_made_again_in_the_middle_of_it() -> Resu
     wait_goods(&world, &["a", "b"], true).await?;
     ensure!(mysync.get("/healthz")?.0 == 200);
     // What is loaded from now on is all that there is.
-    world.redis.ask::<()>(&["EVAL", "for _, key in ipairs(redis.call('KEYS', 'goods:*')) do redis.call('DEL', key) end", "0"])?;
+    world.redis.ask::<()>(&[
+        "EVAL",
+        "for _, key in ipairs(redis.call('KEYS', 'goods:*')) do redis.call('DEL', key) end",
+        "0",
+    ])?;
     let number = dumps::order(&world, &["--writer", "goods"])?;
     ensure!(count(&dumps::wait(&mysync, number, "done").await?, "rows") == 4);
     wait_goods(&world, &["a", "b"], false).await?;

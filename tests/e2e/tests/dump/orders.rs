@@ -120,7 +120,10 @@ async fn one_dump_runs_at_a_time_and_none_twice() -> Result<()> {
     ensure!(over.iter().all(|dump| count(dump, "rows") >= 1_500), "{over:?}");
     let said = mysync.log();
     let turns = said.lines().filter_map(turn).collect::<Vec<_>>();
-    ensure!(turns.chunks(2).all(|pair| pair.len() == 2 && pair[0].0 == pair[1].0 && !pair[0].1 && pair[1].1), "{turns:?}");
+    ensure!(
+        turns.chunks(2).all(|pair| pair.len() == 2 && pair[0].0 == pair[1].0 && !pair[0].1 && pair[1].1),
+        "{turns:?}"
+    );
     ensure!(turns.len() == 8, "{turns:?}");
     world.wait_equal().await?;
     ensure!(mysync.terminate().await?.success());
@@ -175,7 +178,11 @@ async fn whoever_follows_a_dump_sees_how_far_it_is_and_may_go() -> Result<()> {
     // Until it is asked to go, which ends nothing but itself; and until it is killed.
     for (number, signal) in [(4, "-TERM"), (5, "-KILL")] {
         let mut follower = follow(&["--rows-per-second", "2000"])?;
-        let begun = dumps::wait_rows(&mysync, "bulk-cache", 1).await;
+        let begun = until("it has begun", async || {
+            let dump = dumps::dump(&mysync, number)?;
+            Ok(ensure!(count(&dump, "rows") > 0, "{dump}"))
+        })
+        .await;
         let id = follower.id().to_string();
         ensure!(Command::new("kill").args([signal, &id]).status()?.success());
         let status = follower.wait()?;

@@ -12,6 +12,7 @@ use crate::on_each;
 const KEYLESS: &str = r#"
 component = "redis-writer.wasm"
 connector = "cache"
+dump = "never"
 tables = ["shop.plain"]
 
 [[map]]
@@ -99,6 +100,7 @@ async fn a_table_without_a_primary_key_is_refused_in_several_partitions() -> Res
 const CUBES: &str = r#"
 component = "redis-writer.wasm"
 connector = "cache"
+dump = "never"
 tables = ["shop.cubes", "shop.hidden"]
 
 [[map]]

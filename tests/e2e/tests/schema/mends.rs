@@ -16,6 +16,7 @@ const NO_MAIL: &str = "shop.users has no column `mail`: did you mean `email`?";
 const WRITER: &str = r#"
 component = "redis-writer.wasm"
 connector = "cache"
+dump = "never"
 tables = ["shop.users", "shop.visits"]
 
 [[map]]

@@ -14,6 +14,7 @@ use crate::goods::{hash, wait_entries};
 const KEEPING: &str = r#"
 component = "redis-writer.wasm"
 connector = "cache"
+dump = "never"
 tables = ["shop.log_*"]
 
 [[map]]
@@ -26,6 +27,7 @@ on_truncate = "keep"
 const STRICT: &str = r#"
 component = "redis-writer.wasm"
 connector = "cache"
+dump = "never"
 tables = ["shop.log_a"]
 
 [[map]]

@@ -17,9 +17,10 @@ use mysync_test_support::{Mysync, until};
 const PEOPLE: &str = "CREATE TABLE shop.people (id INT PRIMARY KEY, name VARCHAR(50), city VARCHAR(50), email VARCHAR(100), \
                       score DECIMAL(10,2)) DEFAULT CHARSET = utf8mb4";
 
-/// A writer's file with a `[[map]]` of one table for each text: the keys but `table`.
+/// A writer's file with a `[[map]]` of one table for each text: the keys but `table`. What it is tested for is what changes become.
 fn writer(table: &str, maps: &[&str]) -> String {
-    let head = format!("component = \"redis-writer.wasm\"\nconnector = \"cache\"\ntables = [\"{table}\"]\n");
+    let head =
+        format!("component = \"redis-writer.wasm\"\nconnector = \"cache\"\ndump = \"never\"\ntables = [\"{table}\"]\n");
     let maps = maps.iter().map(|map| format!("\n[[map]]\ntable = \"{table}\"\n{map}\n"));
     head + &maps.collect::<String>()
 }
