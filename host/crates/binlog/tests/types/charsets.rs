@@ -1,12 +1,17 @@
 //! Every code of every charset, asked of the server itself.
 
+use std::collections::BTreeMap;
+
 use mysql_async::prelude::Queryable;
 use mysync_binlog::decode::{Change, DecodeError, KeySpans, RowsEvent};
+use mysync_binlog::dump::select::select;
+use mysync_binlog::dump::table::TableName;
 use mysync_binlog::event::{Cursor, EventKind};
 use mysync_binlog::plan::{Plans, Table};
 use mysync_change::image::{Image, Value};
 use mysync_change::position::FilePosition;
 
+use crate::dump::{self, ROOM};
 use crate::generate::{CHARSETS, hex};
 use crate::server::{Server, servers};
 use crate::stream::Database;
@@ -118,6 +123,33 @@ async fn decoded(server: &Server, mut each: impl FnMut(&str, Result<String, Deco
     }
 }
 
+/// Texts of a table as a dump reads them, without the rows of `refused`, one of which ends it.
+async fn dumped(server: &mut Server, table: &str, refused: &[usize]) -> Vec<String> {
+    let name = TableName { database: DATABASE.to_owned(), table: table.to_owned() };
+    let mut connection = dump::session(server).await;
+    let table = dump::table(&mut connection, &name).await;
+    if let Some(first) = refused.first() {
+        let error = select(&mut connection, &table, None, &ROOM).await.unwrap_err();
+        assert_eq!(error.code(), "DUMP_VALUE", "{name} row {first}");
+        let rows: Vec<String> = refused.iter().map(usize::to_string).collect();
+        let nth = format!("select id, row_number() over (order by id) as nth from {}", name.table);
+        let list = rows.join(",");
+        server
+            .run(&format!("delete from {} where id in (select id from ({nth}) n where nth in ({list}))", name.table))
+            .await;
+    }
+    let found = select(&mut connection, &table, None, &ROOM).await.unwrap_or_else(|error| panic!("{error}"));
+    let columns = &table.shape().columns;
+    let text = |at| {
+        let (image, _) = found.chunk.row(at).unwrap();
+        match Image::new(image, columns.len()).unwrap().values(columns).nth(1) {
+            Some(Ok(Value::Text(text))) => text.to_owned(),
+            other => panic!("{other:?}"),
+        }
+    };
+    (0..found.chunk.len()).map(text).collect()
+}
+
 #[tokio::test]
 async fn every_character_of_every_charset_is_what_select_shows_and_what_is_none_is_refused() {
     let (_guard, servers) = servers("charsets", DATABASE).await;
@@ -127,6 +159,7 @@ async fn every_character_of_every_charset_is_what_select_shows_and_what_is_none_
             expected.extend(stored(&mut server, charset).await.into_iter().map(|row| (charset, row)));
         }
         let mut expected = expected.into_iter();
+        let mut texts: BTreeMap<String, Vec<Option<String>>> = BTreeMap::new();
         let (mut characters, mut refused, mut wrong) = (0, 0, Vec::new());
         decoded(&server, |table, text| {
             let (charset, (code, shown)) = expected.next().unwrap();
@@ -142,6 +175,7 @@ async fn every_character_of_every_charset_is_what_select_shows_and_what_is_none_
                 Ok(text) => !is_none && *text == shown,
                 Err(error) => is_none && error.code() == "TEXT_UNDECODABLE",
             };
+            texts.entry(table.to_owned()).or_default().push((!is_none).then_some(shown.clone()));
             if is_none {
                 refused += 1
             } else {
@@ -155,6 +189,12 @@ async fn every_character_of_every_charset_is_what_select_shows_and_what_is_none_
         println!("{characters} characters, {refused} codes without one");
         assert_eq!(wrong.len(), 0, "{} of them, such as {:#?}", wrong.len(), &wrong[..wrong.len().min(40)]);
         assert!(expected.next().is_none() && characters > 150_000 && refused > 20_000);
+        for (table, texts) in texts {
+            let refused: Vec<usize> =
+                (1..).zip(&texts).filter(|(_, text)| text.is_none()).map(|(nth, _)| nth).collect();
+            let expected: Vec<String> = texts.into_iter().flatten().collect();
+            assert!(dumped(&mut server, &table, &refused).await == expected, "a dump reads {table} in another way");
+        }
         server.drop(DATABASE).await;
     }
 }

@@ -20,7 +20,7 @@ use crate::server::{Server, servers};
 use crate::tables::Table;
 use crate::{stream, tables_from_seed};
 
-const ROOM: Limits = Limits { rows: u64::MAX, bytes: 256 << 20 };
+pub const ROOM: Limits = Limits { rows: u64::MAX, bytes: 256 << 20 };
 
 /// What is known of a table's rows, from either side: keys with images, in order of their bytes.
 #[derive(Debug, PartialEq)]
@@ -39,7 +39,7 @@ fn selected(database: &str) -> Selected {
     }
 }
 
-async fn session(server: &Server) -> Connection {
+pub async fn session(server: &Server) -> Connection {
     let mut connection = server.connect().await;
     prepare(&mut connection).await.unwrap();
     connection
@@ -50,7 +50,7 @@ async fn all_tables(connection: &mut Connection, database: &str) -> Vec<TableNam
     names.into_iter().map(|(name, _)| name).collect()
 }
 
-async fn table(connection: &mut Connection, name: &TableName) -> DumpTable {
+pub async fn table(connection: &mut Connection, name: &TableName) -> DumpTable {
     let read = DumpTable::read(connection, &name.database, &name.table, &selected(&name.database)).await;
     read.unwrap_or_else(|error| panic!("{name}: {error}")).unwrap()
 }
