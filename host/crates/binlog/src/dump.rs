@@ -241,7 +241,7 @@ impl Dumper {
             && let Some((table, answer)) = current.wanted.take()
         {
             stream.windows.open(&table.database, &table.table);
-            let _ = answer.send(stream.checkpoint().position);
+            let _ = answer.send(stream.streamed());
         }
     }
 
@@ -308,7 +308,7 @@ impl Dumper {
 
     /// Writes some rows of the oldest chunk, if its time has come.
     fn write(&mut self, stream: &mut EventReader, block: &mut BlockBuilder) -> Result<bool, EnvelopeError> {
-        let position = stream.checkpoint().position;
+        let position = stream.streamed();
         let chunk = stream.windows.front().and_then(|window| window.chunk.as_ref());
         if !chunk.is_some_and(|read| read.executed.is_passed_by(&position)) || self.is_held(AHEAD_BYTES_MAX) {
             return Ok(false);

@@ -57,6 +57,8 @@ pub struct EventReader {
     /// The last source of GTIDs, to be shared by transactions.
     source: GtidSource,
     announced: Announced,
+    /// Transactions without a GTID have come although the position is a set of them.
+    has_anonymous: bool,
     /// Where a dump's chunks are on their way.
     pub windows: Windows,
     /// A rows event that did not go into the block before.
@@ -150,6 +152,7 @@ impl EventReader {
             stored_rows: from.rows_of_next,
             source: GtidSource::untagged([0; 16]),
             announced: Announced::default(),
+            has_anonymous: false,
             windows: Windows::default(),
             held: None,
         })
@@ -165,6 +168,12 @@ impl EventReader {
         let rows_of_next = self.transaction.as_ref().map_or(0, |transaction| transaction.rows).max(self.stored_rows);
         let position = SourcePosition { gtids: self.gtids.clone(), file: self.boundary.clone() };
         Checkpoint { rows_of_next, ..Checkpoint::new(position, self.server.clone()) }
+    }
+
+    /// Everything that was streamed: as a set of GTIDs only if that says all of it.
+    pub fn streamed(&self) -> SourcePosition {
+        let gtids = self.gtids.clone().filter(|_| !self.has_anonymous);
+        SourcePosition { gtids, file: self.boundary.clone() }
     }
 
     /// Whether rows of the next transaction are in the log already, which is not behind the position.
@@ -258,6 +267,10 @@ impl EventReader {
                     info!(%gtids, "from here on the position is a set of GTIDs");
                     self.gtids = Some(gtids);
                 }
+                // A file's head is done with: log_status of an idle server names its end.
+                if self.transaction.is_none() && self.cursor.position() > self.boundary {
+                    self.move_boundary();
+                }
                 Ok(Step::Taken)
             }
             _ => self.inner(event, block),
@@ -272,6 +285,7 @@ impl EventReader {
         let number = Some(head.number).filter(|number| *number > 0);
         if number.is_none() && self.gtids.is_some() {
             // It is in no set of GTIDs, so none says that it is executed.
+            self.has_anonymous = true;
             self.windows.spoil();
         }
         if number.is_some() && !self.is_source(&head) {
