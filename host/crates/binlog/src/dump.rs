@@ -24,6 +24,7 @@ mod values;
 pub mod watermark;
 mod windows;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +74,8 @@ pub struct Dumper {
     told: Told,
     current: Option<Current>,
     ahead: Ahead,
+    /// Dumps whose writers have to take rows of so many bytes first: others need not wait for that.
+    aside: BTreeMap<u64, usize>,
     backoff: Backoff,
     /// Not before, after an error.
     retry_at: Option<Instant>,
@@ -104,6 +107,7 @@ impl Dumper {
             told: Told::default(),
             current: None,
             ahead: Ahead::default(),
+            aside: BTreeMap::new(),
             backoff: Backoff::new("dump"),
             retry_at: None,
             shapes_differed: 0,
@@ -116,7 +120,7 @@ impl Dumper {
         // What was not stored will be numbered anew.
         self.ahead.clear();
         self.book.open(dumps);
-        self.told.publish(&self.board, &self.book);
+        self.publish();
     }
 
     /// The stream is gone, and its windows with it.
@@ -156,7 +160,7 @@ impl Dumper {
         let written = self.write(stream, block)?;
         let ended = self.end_if_done(&stream.windows);
         if ordered || written || ended {
-            self.told.publish(&self.board, &self.book);
+            self.publish();
         }
         Ok(ordered || written || ended)
     }
@@ -185,9 +189,19 @@ impl Dumper {
         }
     }
 
+    fn publish(&mut self) {
+        let current = self.current.as_ref().map(|current| current.number);
+        self.told.publish(&self.board, &self.book, current);
+    }
+
     /// Has the dump at work whose turn it is.
     fn choose(&mut self, stream: &mut EventReader) {
-        let turn = self.book.current();
+        let Self { aside, ahead, book, board, .. } = self;
+        aside.retain(|number, most| {
+            let open = book.get(*number).filter(|dump| dump.is_open());
+            open.is_some_and(|dump| ahead.held_by(board, *number, dump.writer.as_deref(), *most).is_some())
+        });
+        let turn = book.ready().find(|dump| !aside.contains_key(&dump.number)).or_else(|| book.ready().next());
         if self.current.as_ref().map(|current| current.number) != turn.map(|dump| dump.number) {
             self.current = None;
         }
@@ -199,6 +213,7 @@ impl Dumper {
         stream.windows.clear();
         let Some(dump) = turn else { return };
         info!(table = dump.progress.table, rows = dump.progress.rows, "{dump} goes on");
+        self.told.of(dump.number).waits_for = None;
         self.current = Some(Current {
             number: dump.number,
             target: dump.writer.clone(),
@@ -218,7 +233,7 @@ impl Dumper {
         while let Some(message) = current.heard.take().or_else(|| current.reader.messages.try_recv().ok()) {
             match message {
                 Message::Tables { tables, rows } => {
-                    let done = self.book.current().map(|dump| dump.progress.clone()).unwrap_or_default();
+                    let done = self.book.get(current.number).map(|dump| dump.progress.clone()).unwrap_or_default();
                     figures.tables = Some(done.tables_done + tables);
                     figures.rows = Some(done.rows + figures.left_out + rows);
                 }
@@ -266,7 +281,7 @@ impl Dumper {
                 self.book.stop(number, failure);
             }
         }
-        self.told.publish(&self.board, &self.book);
+        self.publish();
     }
 
     fn read_again(&mut self, spoiled: Spoiled, table: String, stream: &mut EventReader) {
@@ -320,7 +335,7 @@ impl Dumper {
         block.begin_chunk(chunk_id(dump.number, dump.progress.chunks), now_us(), current.target.clone());
         let (left_out, is_done) = stream.write_chunk(block, SLICE_BYTES)?;
         block.end();
-        self.ahead.push(block.lasts(), block.len() - before);
+        self.ahead.push(dump.number, block.lasts(), block.len() - before);
         figures.left_out += left_out;
         dump.progress.rows += block.rows() - rows_before;
         if let Some(read) = is_done {
@@ -339,16 +354,18 @@ impl Dumper {
     fn is_held(&mut self, most: usize) -> bool {
         let Some(current) = &mut self.current else { return false };
         let figures = self.told.of(current.number);
-        let Some(by) = self.ahead.held_by(&self.board, current.target.as_deref(), most) else {
+        let Some(by) = self.ahead.held_by(&self.board, current.number, current.target.as_deref(), most) else {
             if current.held_since.take().is_some() {
                 figures.waits_for = None;
             }
             return false;
         };
         let since = *current.held_since.get_or_insert_with(Instant::now);
-        if since.elapsed() >= HELD_TIME && figures.waits_for.as_ref() != Some(&by) {
-            figures.waits_for = Some(by);
-            self.told.publish(&self.board, &self.book);
+        if since.elapsed() >= HELD_TIME {
+            self.aside.insert(current.number, most);
+            if figures.waits_for.replace(by.clone()).as_ref() != Some(&by) {
+                self.publish();
+            }
         }
         true
     }
@@ -364,7 +381,8 @@ impl Dumper {
             dump.state = DumpState::Done;
             info!(rows = dump.progress.rows, tables = dump.progress.tables_done, "{dump} is done");
         }
-        self.told.publish(&self.board, &self.book);
+        self.ahead.forget(current.number);
+        self.publish();
         self.book.forget_done();
         true
     }

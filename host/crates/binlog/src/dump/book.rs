@@ -159,10 +159,14 @@ impl Book {
         self.answers.push(Box::new(move || _ = answer.send(Ok(value))));
     }
 
-    /// The dump whose turn it is.
-    pub fn current(&self) -> Option<&Dump> {
+    /// The dumps that can go on, in their order.
+    pub fn ready(&self) -> impl Iterator<Item = &Dump> {
         let is_ready = |dump: &&Dump| dump.state == DumpState::Open && !self.stopped.contains_key(&dump.number);
-        self.dumps.list.iter().find(is_ready)
+        self.dumps.list.iter().filter(is_ready)
+    }
+
+    pub fn get(&self, number: u64) -> Option<&Dump> {
+        self.dumps.list.iter().find(|dump| dump.number == number)
     }
 
     pub fn stop(&mut self, number: u64, failure: Failure) {

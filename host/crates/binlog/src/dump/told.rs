@@ -59,9 +59,8 @@ impl Told {
         self.figures.entry(number).or_default()
     }
 
-    /// Tells the board how things are.
-    pub fn publish(&mut self, board: &Board, book: &Book) {
-        let current = book.current().map(|dump| dump.number);
+    /// Tells the board how things are. `current`: the dump at work.
+    pub fn publish(&mut self, board: &Board, book: &Book, current: Option<u64>) {
         let mut shown: Vec<DumpStatus> = Vec::new();
         for dump in &book.dumps().list {
             // A new writer's dump stays in the book. Of those that were over before this start there is nothing to tell.
@@ -109,7 +108,7 @@ impl Told {
             chunks_again: figures.again,
             rows_per_second_max: dump.rows_per_second,
             rows_per_second: rate.filter(|_| stage == Stage::Running),
-            waits_for: figures.waits_for.clone().filter(|_| stage == Stage::Running),
+            waits_for: figures.waits_for.clone().filter(|_| matches!(stage, Stage::Running | Stage::Waiting)),
             asked_us: dump.asked_us,
             ended_us: if stage.is_over() { now_us() } else { 0 },
             since_us,
