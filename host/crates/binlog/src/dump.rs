@@ -306,17 +306,13 @@ impl Dumper {
     }
 
     fn begin_anew(&mut self, windows: &mut Windows) {
-        let anew = self.book.begin_anew();
-        if anew.is_empty() {
-            return;
-        }
-        for number in &anew {
+        for number in self.book.begin_anew() {
             warn!(
                 "dump {number} begins anew: a table was renamed, which may have brought it before those that are done"
             );
         }
-        if self.current.as_ref().is_some_and(|current| anew.contains(&current.number)) {
-            self.current = None;
+        // One that has no row in the log yet may have listed the tables by their former names.
+        if self.current.take().is_some() {
             windows.clear();
         }
     }
