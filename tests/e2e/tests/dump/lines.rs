@@ -167,3 +167,39 @@ async fn a_writer_that_has_stopped_holds_up_its_own_dump_and_no_other() -> Resul
     ensure!(mysync.terminate().await?.success());
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dumps_pass_by_one_whose_writer_has_stopped_or_is_gone() -> Result<()> {
+    let test = "dumps_pass_by_one_whose_writer_has_stopped_or_is_gone";
+    let writers = vec![("users-cache", USERS), ("bulk-cache", BULK)];
+    let Some(world) = World::start(test, Options { writers, ..Options::default() }).await? else { return Ok(()) };
+    let mysync = world.mysync().await?;
+    dumps::wait_over(&mysync).await?;
+    // More than the log takes ahead of a writer.
+    fill(&world.mysql, &[("users", 30_000), ("bulk", 3_000)]).await?;
+    world.wait_equal().await?;
+    // It stops at its first row.
+    world.redis.ask::<()>(&["DEL", "user:1"])?;
+    world.redis.ask::<()>(&["SET", "user:1", "no hash"])?;
+    let users = dumps::order(&world, &["--writer", "users-cache"])?;
+    wait_writer(&mysync, "users-cache", "stopped", "REDIS_COMMAND_REFUSED").await?;
+    let bulk = dumps::order(&world, &["--writer", "bulk-cache"])?;
+    ensure!(count(&dumps::wait(&mysync, bulk, "done").await?, "rows") == 3_000);
+    ensure!(dumps::dump(&mysync, users)?["state"] != "done");
+    ensure!(mysync.terminate().await?.success());
+
+    let file = world.team().join("users-cache.toml");
+    std::fs::rename(&file, world.dir().join("aside"))?;
+    let mysync = world.mysync().await?;
+    let bulk = dumps::order(&world, &["--writer", "bulk-cache"])?;
+    ensure!(count(&dumps::wait(&mysync, bulk, "done").await?, "rows") == 3_000);
+    ensure!(mysync.terminate().await?.success());
+
+    std::fs::rename(world.dir().join("aside"), &file)?;
+    world.redis.ask::<()>(&["DEL", "user:1"])?;
+    let mysync = world.mysync().await?;
+    dumps::wait(&mysync, users, "done").await?;
+    world.wait_equal().await?;
+    ensure!(mysync.terminate().await?.success());
+    Ok(())
+}

@@ -158,6 +158,9 @@ async fn a_table_is_emptied_dropped_and_made_again_in_the_middle_of_it() -> Resu
     Ok(())
 }
 
+/// Tables that get a name of the writer's.
+const STAGED: u32 = 8;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_gets_a_name_before_those_that_are_done() -> Result<()> {
     let test = "a_table_gets_a_name_before_those_that_are_done";
@@ -165,18 +168,25 @@ async fn a_table_gets_a_name_before_those_that_are_done() -> Result<()> {
     world.mysql.exec(&goods("b", 0, 3_000)).await?;
     world.mysql.exec(&goods("x", 10_000, 2_000)).await?;
     world.mysql.exec(&goods("z", 20_000, 2_000)).await?;
-    // Not one of the writer's until it has another name.
-    world.mysql.exec(&goods("y", 30_000, 1_000)).await?;
-    world.mysql.exec("RENAME TABLE shop.goods_y TO shop.staged").await?;
+    // Not among the writer's until they have other names.
+    for number in 0..STAGED {
+        world.mysql.exec(&goods(&format!("y{number}"), 30_000 + number * 100, 100)).await?;
+        world.mysql.exec(&format!("RENAME TABLE shop.goods_y{number} TO shop.staged_{number}")).await?;
+    }
     let mysync = world.mysync().await?;
     dumps::wait_rows(&mysync, "goods", 4_000).await?;
     world.mysql.exec("RENAME TABLE shop.goods_z TO shop.goods_a").await?;
     world.mysql.exec("UPDATE shop.goods_a SET name = 'renamed' WHERE id % 10 = 1").await?;
-    world.mysql.exec("ALTER TABLE shop.staged RENAME TO shop.goods_aa").await?;
+    // Each while the dump looks for its tables anew.
+    let mut tables = vec!["a".to_owned(), "b".to_owned(), "x".to_owned()];
+    for number in 0..STAGED {
+        world.mysql.exec(&format!("ALTER TABLE shop.staged_{number} RENAME TO shop.goods_aa{number}")).await?;
+        tables.push(format!("aa{number}"));
+    }
     let done = dumps::wait_of(&mysync, "goods", "done").await?;
     println!("{done}");
     ensure!(mysync.log().contains(" begins anew: "), "{}", mysync.log());
-    wait_goods(&world, &["a", "aa", "b", "x"], false).await?;
+    wait_goods(&world, &tables.iter().map(String::as_str).collect::<Vec<_>>(), false).await?;
     ensure!(mysync.terminate().await?.success());
     Ok(())
 }

@@ -70,7 +70,7 @@ async fn stopped(mysync: &Mysync, problem: &str) -> Result<()> {
         let told = told::writer(mysync, "users-cache")?;
         ensure!(told["state"] == "stopped" && told["code"] == "MAPPING_TABLE_MISMATCH", "{told}");
         let reason = told["message"].as_str().context("no reason")?;
-        ensure!(reason.contains("line 10, column ") && reason.contains(problem), "{reason}");
+        ensure!(reason.contains("line 11, column ") && reason.contains(problem), "{reason}");
         Ok(())
     })
     .await?;

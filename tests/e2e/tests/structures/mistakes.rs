@@ -60,12 +60,12 @@ const MISFIT: [&str; 5] = [
 ];
 
 const MISFIT_TOLD: [&str; 6] = [
-    "line 9, column 12: shop.people has no column `nmae`: did you mean `name`?",
-    "line 14, column 7: this is also the key of a hash (line 8): one key of Redis holds one structure",
-    "line 15, column 10: shop.people has no column `town`",
-    "line 21, column 10: shop.people has no column `ID`",
-    "line 22, column 9: `score` is a number, and `city` is varchar",
-    "line 29, column 19: the entry has a field `email` already",
+    "line 10, column 12: shop.people has no column `nmae`: did you mean `name`?",
+    "line 15, column 7: this is also the key of a hash (line 9): one key of Redis holds one structure",
+    "line 16, column 10: shop.people has no column `town`",
+    "line 22, column 10: shop.people has no column `ID`",
+    "line 23, column 9: `score` is a number, and `city` is varchar",
+    "line 30, column 19: the entry has a field `email` already",
 ];
 
 fn tells(said: &str, reasons: &[&str]) -> Result<()> {
