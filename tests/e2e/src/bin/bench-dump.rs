@@ -30,7 +30,7 @@ const QUERY: &str = "SELECT * FROM shop.bulk";
 /// Of the kernel's accounts: the same on every Linux with this ABI.
 const TICKS_PER_SECOND: f64 = 100.0;
 const COMMITS_PER_SECOND: u32 = 500;
-const COMMITS: u32 = 2_000;
+const COMMITS: u32 = 1_000;
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 /// A dump that takes longer does not move.
 const PATIENCE: Duration = Duration::from_secs(600);
