@@ -2,7 +2,7 @@
 //!
 //! **Promise.** Every row that a table holds when its dump begins is written at least once, as it was at some moment behind the last change
 //! of it that the stream had brought, or the stream brings a later change of it: no older row ever follows a newer one.
-//! **How.** A [`reader`] finds chunks, each in a window of the stream ([`windows`]). A chunk is written where a transaction ends, once the
+//! **How.** A reader finds chunks, each in a window of the stream. A chunk is written where a transaction ends, once the
 //! stream has passed what the server had executed behind the SELECT, and without the keys that the stream brought meanwhile.
 //! **Resuming.** How far a dump has come is part of the checkpoint that covers its rows: it goes on behind the last whole chunk. Windows
 //! and reader live as long as the stream they belong to.

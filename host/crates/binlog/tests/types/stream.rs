@@ -153,7 +153,10 @@ impl<'a> Decoders<'a> {
 }
 
 fn key(spans: &KeySpans, out: &[u8]) -> Vec<u8> {
-    spans.parts(out).flat_map(|part| (part.len() as u32).to_le_bytes().into_iter().chain(part.iter().copied())).collect()
+    spans
+        .parts(out)
+        .flat_map(|part| (part.len() as u32).to_le_bytes().into_iter().chain(part.iter().copied()))
+        .collect()
 }
 
 /// An event as it stands in a file with checksums.
