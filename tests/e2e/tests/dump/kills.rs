@@ -14,7 +14,7 @@ use mysync_test_support::{Random, until};
 /// From a start's first step on.
 const LIFE: Duration = Duration::from_millis(1200);
 /// From the beginning of the work at a dump on.
-const INSIDE: Duration = Duration::from_millis(700);
+const INSIDE: Duration = Duration::from_millis(500);
 /// More than all the lives can load.
 const ROWS: u32 = 12_000;
 /// Rows of the whole table change, some of them over the borders of chunks.
@@ -32,7 +32,7 @@ async fn killed_at_random_moments_of_a_dump_under_load() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_random_moments_of_a_dump_with_several_partitions() -> Result<()> {
-    run("killed_at_random_moments_of_a_dump_with_several_partitions", "partitions = 3", false, kills(10)).await
+    run("killed_at_random_moments_of_a_dump_with_several_partitions", "partitions = 3", false, kills(6)).await
 }
 
 async fn run(test: &str, log: &'static str, whole: bool, times: u64) -> Result<()> {

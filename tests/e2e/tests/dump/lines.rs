@@ -99,8 +99,8 @@ async fn a_dump_waits_while_redis_is_away_and_the_log_does_not_fill_up() -> Resu
     let Some(world) = World::start(test, options.clone()).await? else { return Ok(()) };
     let proxy = Proxy::start(world.redis.port)?;
     world.reconfigure(&Options { redis_port: Some(proxy.port), ..options })?;
-    // About 20 MB in the log.
-    fill(&world.mysql, &[("bulk", 100_000)]).await?;
+    // About 10 MB in the log.
+    fill(&world.mysql, &[("bulk", 50_000)]).await?;
     let mysync = world.mysync().await?;
     dumps::wait_rows(&mysync, "bulk-cache", 5_000).await?;
     proxy.refuse();
@@ -122,10 +122,10 @@ async fn a_dump_waits_while_redis_is_away_and_the_log_does_not_fill_up() -> Resu
     ensure!(still["rows"] == waits["rows"] && still["state"] == "running", "it goes on: {waits}, then {still}");
     let (rows, bytes) = (count(&still, "rows"), size(&world.data())?);
     println!("{rows} rows were in the log when it waited, {before} and then {bytes} bytes on disk");
-    ensure!(rows < 60_000 && bytes < before + (1 << 20), "the log fills up: {before}, then {bytes} bytes");
+    ensure!(rows < 30_000 && bytes < before + (1 << 20), "the log fills up: {before}, then {bytes} bytes");
     proxy.restore();
-    ensure!(count(&dumps::wait_of(&mysync, "bulk-cache", "done").await?, "rows") == 100_000);
-    ensure!(world.wait_equal().await? == 100_000);
+    ensure!(count(&dumps::wait_of(&mysync, "bulk-cache", "done").await?, "rows") == 50_000);
+    ensure!(world.wait_equal().await? == 50_000);
     ensure!(mysync.terminate().await?.success());
     Ok(())
 }
