@@ -12,7 +12,7 @@ use mysync_pipeline::failure::Failure;
 use mysync_wasm::{Grant, Limits, PluginSettings};
 use sha2::{Digest, Sha256};
 
-use crate::config::{LogSettings, RedisSettings, Secret, Settings, SourceSettings, Start, TlsMode, WriterSettings};
+use crate::config::{FirstLoad, LogSettings, RedisSettings, Secret, Settings, SourceSettings, Start, TlsMode, WriterSettings};
 use crate::fault::Fault;
 
 const MYSQL_PORT: u16 = 3306;
@@ -75,7 +75,9 @@ pub fn mysql(source: &SourceSettings, log_id: &str, partitions: u32) -> MysqlSet
 pub fn log(settings: &Settings) -> EmbeddedSettings {
     let LogSettings { dir, partitions, max_bytes, retention } = settings.log.clone();
     let writers = settings.writers.iter().map(|writer| writer.name.clone()).collect();
-    EmbeddedSettings { dir, partitions, max_bytes, retention, writers }
+    let loaded = settings.writers.iter().filter(|writer| writer.dump == FirstLoad::Initial);
+    let loaded = loaded.map(|writer| writer.name.clone()).collect();
+    EmbeddedSettings { dir, partitions, max_bytes, retention, writers, loaded }
 }
 
 /// The log as the configuration wants it, seen from outside.

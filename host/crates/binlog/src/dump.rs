@@ -13,6 +13,7 @@ mod ahead;
 mod book;
 pub mod chunk;
 mod columns;
+mod delays;
 mod error;
 pub(crate) mod keys;
 mod paging;
@@ -24,17 +25,15 @@ mod values;
 pub mod watermark;
 mod windows;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mysync_change::block::BlockBuilder;
-use mysync_change::dump::{DumpState, Dumps};
+use mysync_change::dump::{Dump, DumpState, Dumps};
 use mysync_change::envelope::{EnvelopeError, chunk_id};
 use mysync_change::position::SourcePosition;
 use mysync_pipeline::dump::OrderBook;
 use mysync_pipeline::failure::{Failure, Kind};
-use mysync_pipeline::retry::Backoff;
 use mysync_pipeline::status::{Board, now_us};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -44,12 +43,14 @@ use crate::source::EventReader;
 use ahead::Ahead;
 use book::Book;
 pub use chunk::Chunk;
+use delays::Delays;
 pub use error::DumpError;
 pub(crate) use reader::ReadChunk;
 pub use reader::ReaderSettings;
 use reader::{Message, Reader};
 use table::TableName;
 use told::Told;
+use watermark::Watermark;
 use windows::Spoiled;
 pub use windows::Windows;
 
@@ -61,6 +62,10 @@ const SLICE_BYTES: usize = 256 << 10;
 const AHEAD_BYTES_MAX: usize = 2 << 20;
 /// How often it is looked whether writers have come on.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// The same once they have not for a while.
+const LOOK_LATER: Duration = Duration::from_millis(100);
+/// A block of the stream that is larger already, such as one of an XA transaction, gets no rows on top.
+const BLOCK_BYTES_MAX: usize = 128 << 20;
 /// What keeps a dump from going on for this long is said.
 const HELD_TIME: Duration = Duration::from_secs(1);
 /// A table that the binlog describes in another way each time is not merely being altered.
@@ -74,11 +79,9 @@ pub struct Dumper {
     told: Told,
     current: Option<Current>,
     ahead: Ahead,
-    /// Dumps whose writers have to take rows of so many bytes first: others need not wait for that.
-    aside: BTreeMap<u64, usize>,
-    backoff: Backoff,
-    /// Not before, after an error.
-    retry_at: Option<Instant>,
+    delays: Delays,
+    /// The stream has just begun: what is in the log that writers have not taken is not known.
+    is_new: bool,
     /// How often in a row a chunk had to be read again because the stream described its table in another way.
     shapes_differed: u32,
 }
@@ -92,8 +95,8 @@ struct Current {
     heard: Option<Message>,
     /// A window that is wanted.
     wanted: Option<(TableName, oneshot::Sender<SourcePosition>)>,
-    /// Everything has been read.
-    has_read: bool,
+    /// Everything has been read, and the server had executed this by then.
+    read: Option<Watermark>,
     /// Since when the next rows wait for writers.
     held_since: Option<Instant>,
 }
@@ -107,9 +110,8 @@ impl Dumper {
             told: Told::default(),
             current: None,
             ahead: Ahead::default(),
-            aside: BTreeMap::new(),
-            backoff: Backoff::new("dump"),
-            retry_at: None,
+            delays: Delays::default(),
+            is_new: true,
             shapes_differed: 0,
         }
     }
@@ -119,6 +121,7 @@ impl Dumper {
         self.current = None;
         // What was not stored will be numbered anew.
         self.ahead.clear();
+        self.is_new = true;
         self.book.open(dumps);
         self.publish();
     }
@@ -126,6 +129,7 @@ impl Dumper {
     /// The stream is gone, and its windows with it.
     pub fn close(&mut self) {
         self.current = None;
+        self.publish();
     }
 
     /// The log has the last checkpoint that was handed out.
@@ -151,15 +155,21 @@ impl Dumper {
         if self.book.is_idle() && self.current.is_none() {
             return Ok(false);
         }
+        if std::mem::take(&mut self.is_new) {
+            let has_begun = |dump: &&Dump| dump.is_open() && dump.progress.rows > 0;
+            for dump in self.book.dumps().list.iter().filter(has_begun) {
+                self.ahead.push(dump.number, block.lasts(), AHEAD_BYTES_MAX);
+            }
+        }
         let ordered = self.book.carry_out(|| block.lasts());
         if stream.windows.take_renamed() {
             self.begin_anew(&mut stream.windows);
         }
         self.choose(stream);
-        self.hear(stream);
+        let heard = self.hear(stream);
         let written = self.write(stream, block)?;
-        let ended = self.end_if_done(&stream.windows);
-        if ordered || written || ended {
+        let ended = self.end_if_done(stream);
+        if ordered || heard || written || ended {
             self.publish();
         }
         Ok(ordered || written || ended)
@@ -167,22 +177,24 @@ impl Dumper {
 
     /// Returns when there may be something to do.
     pub async fn woken(&mut self) {
-        let Self { book, current, retry_at, .. } = self;
-        match (current, retry_at) {
+        let Self { book, current, delays, .. } = self;
+        match (current, delays.next()) {
             (Some(current), _) => {
-                let Current { reader, heard, has_read, held_since, .. } = current;
+                let Current { reader, heard, read, held_since, .. } = current;
+                let look =
+                    if held_since.is_some_and(|since| since.elapsed() >= HELD_TIME) { LOOK_LATER } else { LOOK_EVERY };
                 tokio::select! {
                     () = book.order() => {}
-                    message = reader.messages.recv(), if heard.is_none() && !*has_read => {
+                    message = reader.messages.recv(), if heard.is_none() && read.is_none() => {
                         *heard = Some(message.unwrap_or_else(|| Message::Failed(panicked())));
                     }
-                    () = tokio::time::sleep(LOOK_EVERY), if held_since.is_some() => {}
+                    () = tokio::time::sleep(look), if held_since.is_some() => {}
                 }
             }
             (None, Some(retry_at)) => {
                 tokio::select! {
                     () = book.order() => {}
-                    () = tokio::time::sleep_until(*retry_at) => {}
+                    () = tokio::time::sleep_until(retry_at) => {}
                 }
             }
             (None, None) => book.order().await,
@@ -196,20 +208,13 @@ impl Dumper {
 
     /// Has the dump at work whose turn it is.
     fn choose(&mut self, stream: &mut EventReader) {
-        let Self { aside, ahead, book, board, .. } = self;
-        aside.retain(|number, most| {
-            let open = book.get(*number).filter(|dump| dump.is_open());
-            open.is_some_and(|dump| ahead.held_by(board, *number, dump.writer.as_deref(), *most).is_some())
-        });
-        let turn = book.ready().find(|dump| !aside.contains_key(&dump.number)).or_else(|| book.ready().next());
+        let turn = self.delays.turn(&self.book, &mut self.ahead, &self.board);
         if self.current.as_ref().map(|current| current.number) != turn.map(|dump| dump.number) {
             self.current = None;
         }
-        let waits = self.retry_at.is_some_and(|at| at > Instant::now());
-        if self.current.is_some() || waits {
+        if self.current.is_some() {
             return;
         }
-        self.retry_at = None;
         stream.windows.clear();
         let Some(dump) = turn else { return };
         info!(table = dump.progress.table, rows = dump.progress.rows, "{dump} goes on");
@@ -217,20 +222,26 @@ impl Dumper {
         self.current = Some(Current {
             number: dump.number,
             target: dump.writer.clone(),
-            reader: Reader::start(self.settings.clone(), dump.clone(), stream.checkpoint().server),
+            reader: Reader::start(
+                self.settings.clone(),
+                dump.clone(),
+                stream.checkpoint().server,
+                stream.streamed().gtids.is_some(),
+            ),
             heard: None,
             wanted: None,
-            has_read: false,
+            read: None,
             held_since: None,
         });
     }
 
-    /// Takes what the reader has to say.
-    fn hear(&mut self, stream: &mut EventReader) {
-        let Some(current) = &mut self.current else { return };
+    /// Takes what the reader has to say. True if that is worth telling.
+    fn hear(&mut self, stream: &mut EventReader) -> bool {
+        let Some(current) = &mut self.current else { return false };
         let figures = self.told.of(current.number);
-        let mut failed = None;
+        let (mut failed, mut heard) = (None, false);
         while let Some(message) = current.heard.take().or_else(|| current.reader.messages.try_recv().ok()) {
+            heard = true;
             match message {
                 Message::Tables { tables, rows } => {
                     let done = self.book.get(current.number).map(|dump| dump.progress.clone()).unwrap_or_default();
@@ -243,7 +254,7 @@ impl Dumper {
                 }
                 Message::Chunk(read) => stream.windows.attach(read),
                 Message::Waits(what) => figures.waits_for = what,
-                Message::End => current.has_read = true,
+                Message::End(executed) => current.read = Some(executed),
                 Message::Failed(failure) => failed = Some(failure),
             }
         }
@@ -258,16 +269,17 @@ impl Dumper {
             stream.windows.open(&table.database, &table.table);
             let _ = answer.send(stream.streamed());
         }
+        heard
     }
 
     /// Gives it up for now, or until somebody resumes it.
     fn fail(&mut self, failure: Failure, windows: &mut Windows) {
         let Some(Current { number, .. }) = self.current.take() else { return };
         windows.clear();
+        self.shapes_differed = 0;
         match failure.kind {
             Kind::Transient => {
-                let wait = self.backoff.wait();
-                self.retry_at = Some(Instant::now() + wait);
+                let wait = self.delays.fail(number);
                 warn!(
                     code = failure.code,
                     wait_ms = wait.as_millis() as u64,
@@ -319,6 +331,9 @@ impl Dumper {
 
     /// Writes some rows of the oldest chunk, if its time has come.
     fn write(&mut self, stream: &mut EventReader, block: &mut BlockBuilder) -> Result<bool, EnvelopeError> {
+        if block.len() > BLOCK_BYTES_MAX {
+            return Ok(false);
+        }
         let position = stream.streamed();
         let chunk = stream.windows.front().and_then(|window| window.chunk.as_ref());
         if !chunk.is_some_and(|read| read.executed.is_passed_by(&position)) || self.is_held(AHEAD_BYTES_MAX) {
@@ -341,7 +356,7 @@ impl Dumper {
             dump.progress.chunks += 1;
             self.shapes_differed = 0;
             figures.retrying = None;
-            self.backoff.reset();
+            self.delays.came_on(dump.number);
         }
         Ok(true)
     }
@@ -358,7 +373,7 @@ impl Dumper {
         };
         let since = *current.held_since.get_or_insert_with(Instant::now);
         if since.elapsed() >= HELD_TIME {
-            self.aside.insert(current.number, most);
+            self.delays.set_aside(current.number, most);
             if figures.waits_for.replace(by.clone()).as_ref() != Some(&by) {
                 self.publish();
             }
@@ -366,10 +381,18 @@ impl Dumper {
         true
     }
 
-    /// A dump is done once its writers have taken its rows.
-    fn end_if_done(&mut self, windows: &Windows) -> bool {
-        let has_written = self.current.as_ref().is_some_and(|current| current.has_read && windows.is_empty());
-        if !has_written || self.is_held(1) {
+    /// A dump is done once its writers have taken its rows, and the stream has come to where nothing more was found to read: it may have told
+    /// of a table that got another name meanwhile.
+    fn end_if_done(&mut self, stream: &EventReader) -> bool {
+        let Some(current) = self.current.as_ref().filter(|_| stream.windows.is_empty()) else { return false };
+        let Some(executed) = &current.read else { return false };
+        let streamed = stream.streamed();
+        if matches!(executed, Watermark::Gtids(_)) && streamed.gtids.is_none() {
+            // Transactions without GTIDs have come since. Another reader asks by files.
+            self.current = None;
+            return false;
+        }
+        if !executed.is_passed_by(&streamed) || self.is_held(1) {
             return false;
         }
         let Some(current) = self.current.take() else { return false };

@@ -59,6 +59,8 @@ pub struct LogSettings {
     pub retention: Duration,
     /// Names of the configured writers: what one of them has not passed is kept.
     pub writers: Vec<String>,
+    /// Those of them that begin with a dump.
+    pub loaded: Vec<String>,
 }
 
 /// How full the log is.
@@ -118,7 +120,7 @@ impl EmbeddedLog {
         let shared = Arc::new(Shared {
             identity,
             grown: store.lasts().iter().map(|last| watch::Sender::new(*last)).collect(),
-            consumers: Consumers::new(store.consumers()?, settings.writers.clone()),
+            consumers: Consumers::new(store.consumers()?, settings.writers.clone(), settings.loaded.clone()),
             room: Room::new(settings.max_bytes, store.used_bytes()?),
             retention_us: u64::try_from(settings.retention.as_micros()).unwrap_or(u64::MAX),
             wal: Wal::new(WAL_BYTES_MAX.min(settings.max_bytes / 4), file::wal_bytes(&path)),

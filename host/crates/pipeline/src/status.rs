@@ -279,7 +279,7 @@ impl DeliverStatus {
         self.rows.fetch_add(u64::from(extent.rows), Relaxed);
         self.batches.fetch_add(1, Relaxed);
         self.bytes.fetch_add(extent.bytes as u64, Relaxed);
-        self.split.fetch_add(u64::from(!extent.whole), Relaxed);
+        self.split.fetch_add(u64::from(!extent.whole && extent.oldest_us > 0), Relaxed);
         if extent.oldest_us > 0 {
             self.latency.record(now_us().saturating_sub(extent.oldest_us), u64::from(extent.rows));
         }

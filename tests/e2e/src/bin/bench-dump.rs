@@ -102,6 +102,7 @@ async fn into_log(world: &World, rows: u32) -> Result<(f64, f64)> {
         max_bytes: 64 << 30,
         retention: Duration::from_secs(3600),
         writers: Vec::new(),
+        loaded: Vec::new(),
     })?;
     let (board, shutdown) = (Arc::new(Board::default()), Shutdown::default());
     let (orders, book) = orders();

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use mysync_change::position::{FilePosition, GtidSet, GtidSource};
 use tokio::io::AsyncReadExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::handshake::{expect_ok, server_error};
 use super::packets::PacketBuffer;
@@ -34,6 +34,8 @@ pub struct EventStream {
     packets: PacketBuffer,
     framing: Framing,
     silence_max: Duration,
+    /// When the server was last heard, be it by a part of an event.
+    heard: Instant,
 }
 
 impl Connection {
@@ -52,6 +54,7 @@ impl Connection {
             packets: self.packets,
             framing: Framing::new(Checksum::Crc32),
             silence_max: self.settings.heartbeat * HEARTBEATS_MISSED_MAX,
+            heard: Instant::now(),
         })
     }
 
@@ -110,15 +113,17 @@ impl Connection {
 }
 
 impl EventStream {
-    /// Waits until more bytes have come. Can be dropped at any time without losing any.
+    /// Waits until more bytes have come. Can be dropped at any time without losing any. Silence counts from when the server was last heard,
+    /// however often somebody has begun to wait since; after a pause of ours its heartbeats are at hand.
     pub async fn fill(&mut self) -> Result<(), SourceError> {
         let read = self.transport.read(self.packets.room());
-        match timeout(self.silence_max, read).await {
+        match timeout_at(self.heard + self.silence_max, read).await {
             Err(_) => Err(SourceError::Silent(self.silence_max)),
             Ok(Err(error)) => Err(error.into()),
             Ok(Ok(0)) => Err(SourceError::Closed),
             Ok(Ok(bytes)) => {
                 self.packets.came(bytes);
+                self.heard = Instant::now();
                 Ok(())
             }
         }

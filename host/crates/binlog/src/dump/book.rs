@@ -84,7 +84,8 @@ impl Book {
         let running = self.dumps.list.iter().find(|dump| dump.is_open() && dump.writer == request.writer);
         if let Some(dump) = running {
             let message = format!(
-                "{dump} is not over: follow it with 'mysync dump status', or end it with 'mysync dump cancel {}'",
+                "{dump} is not over, and does not load again what it has loaded: follow it with 'mysync dump status'; if its store was emptied \
+                 since it began, 'mysync dump cancel {}' and order it again",
                 dump.number
             );
             let _ = answer.send(Err(Failure::definite("DUMP_RUNNING", message)));
@@ -98,16 +99,26 @@ impl Book {
         if answer.is_closed() {
             return;
         }
-        let known = self.dumps.list.iter().find(|dump| dump.writer == request.writer);
-        let from = known.map_or_else(|| lasts.clone(), |dump| dump.from.clone());
-        if known.is_none() {
-            self.add(request, lasts);
+        let tables = texts(&request);
+        let Some(known) = self.dumps.list.iter().find(|dump| dump.writer == request.writer) else {
+            self.add(request, lasts.clone());
+            return self.tell_later(answer, lasts);
+        };
+        let (number, from) = (known.number, known.from.clone());
+        // It has not begun to write, so what it was going to write by another file counts for nothing.
+        if known.tables != tables
+            && known.state != DumpState::Cancelled
+            && let Some(known) = self.get_mut(number)
+        {
+            (known.tables, known.progress, known.state) = (tables, Progress::default(), DumpState::Open);
+            info!(tables = known.tables.join(", "), "{known} has other tables, and begins with the first of them");
         }
         self.tell_later(answer, from);
     }
 
     fn add(&mut self, request: Request, from: Vec<u64>) -> u64 {
-        let Request { writer, tables, rows_per_second } = request;
+        let tables = texts(&request);
+        let Request { writer, rows_per_second, .. } = request;
         let dumps = Arc::make_mut(&mut self.dumps);
         // A writer's former dump has no more to tell than the new one.
         dumps.list.retain(|dump| dump.is_open() || dump.writer != writer);
@@ -115,7 +126,7 @@ impl Book {
         let dump = Dump {
             number: dumps.last,
             writer,
-            tables: tables.iter().map(|pattern| pattern.as_str().to_owned()).collect(),
+            tables,
             state: DumpState::Open,
             rows_per_second,
             from,
@@ -202,5 +213,55 @@ impl Book {
         if !self.dumps.list.iter().all(is_kept) {
             Arc::make_mut(&mut self.dumps).list.retain(is_kept);
         }
+    }
+}
+
+fn texts(request: &Request) -> Vec<String> {
+    request.tables.iter().map(|pattern| pattern.as_str().to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use mysync_change::pattern::Pattern;
+    use tokio::sync::{mpsc, oneshot};
+
+    use super::*;
+
+    fn request(writer: &str, tables: &str) -> Request {
+        Request { writer: Some(writer.into()), tables: vec![Pattern::new(tables)], rows_per_second: None }
+    }
+
+    fn begin(book: &mut Book, orders: &mpsc::Sender<Order>, tables: &str, last: u64) -> Vec<u64> {
+        let (answer, mut answered) = oneshot::channel();
+        orders.try_send(Order::Begin { request: request("w", tables), answer }).unwrap();
+        assert!(book.carry_out(|| vec![last]));
+        assert!(answered.try_recv().is_err(), "it is not in the log yet");
+        book.stored();
+        answered.try_recv().unwrap().unwrap()
+    }
+
+    #[test]
+    fn every_partition_of_a_new_writer_begins_where_the_first_one_asked_and_with_the_tables_of_the_last() {
+        let (orders, book) = mpsc::channel(4);
+        let mut book = Book::new(book);
+        assert_eq!(begin(&mut book, &orders, "shop.a", 7), [7]);
+        book.get_mut(1).unwrap().progress.table = "shop.a".to_owned();
+        assert_eq!(begin(&mut book, &orders, "shop.a", 9), [7]);
+        assert_eq!(book.get(1).unwrap().progress.table, "shop.a");
+        assert_eq!(begin(&mut book, &orders, "shop.*", 11), [7], "its file was mended before it wrote");
+        let dump = book.get(1).unwrap();
+        assert_eq!((&dump.tables[..], &dump.progress), (&["shop.*".to_owned()][..], &Progress::default()));
+    }
+
+    #[test]
+    fn an_order_that_the_log_did_not_take_is_not_answered() {
+        let (orders, book) = mpsc::channel(4);
+        let mut book = Book::new(book);
+        let (answer, mut answered) = oneshot::channel();
+        orders.try_send(Order::Start { request: request("w", "shop.a"), answer }).unwrap();
+        assert!(book.carry_out(|| vec![7]));
+        book.open(Arc::default());
+        book.stored();
+        assert!(answered.try_recv().is_err() && book.get(1).is_none());
     }
 }

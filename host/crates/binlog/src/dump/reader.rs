@@ -57,8 +57,8 @@ pub enum Message {
     Chunk(ReadChunk),
     /// What it waits for; none: it goes on.
     Waits(Option<String>),
-    /// Every table has been read.
-    End,
+    /// Every table has been read, of those that there were by then.
+    End(Watermark),
     /// It cannot go on.
     Failed(Failure),
 }
@@ -97,12 +97,12 @@ impl Drop for Reader {
 }
 
 impl Reader {
-    /// `server`: the UUID of the server that the stream comes from.
-    pub fn start(settings: ReaderSettings, dump: Dump, server: String) -> Self {
+    /// `server`: the UUID of the server that the stream comes from; `with_gtids`: whether the stream's position is a set of GTIDs.
+    pub fn start(settings: ReaderSettings, dump: Dump, server: String, with_gtids: bool) -> Self {
         let (sender, messages) = mpsc::channel(MESSAGES_MAX);
         let task = tokio::spawn(async move {
-            let last = match (Reading { settings, dump, server, messages: sender.clone() }).run().await {
-                Ok(()) => Message::End,
+            let last = match (Reading { settings, dump, server, with_gtids, messages: sender.clone() }).run().await {
+                Ok(executed) => Message::End(executed),
                 Err(Ended::Failed(error)) => Message::Failed(error.into()),
                 Err(Ended::Unheard) => return,
             };
@@ -129,14 +129,19 @@ struct Reading {
     settings: ReaderSettings,
     dump: Dump,
     server: String,
+    with_gtids: bool,
     messages: mpsc::Sender<Message>,
 }
 
 impl Reading {
-    async fn run(&self) -> Result<(), Ended> {
+    async fn run(&self) -> Result<Watermark, Ended> {
         let mut session = Session::open(&self.settings, &self.server).await?;
         let patterns: Vec<Pattern> = self.dump.tables.iter().map(|text| Pattern::new(text)).collect();
         let mut left = tables(&mut session.connection, &self.settings.selected, &patterns).await?;
+        if server::lowers_names(&mut session.connection).await? {
+            // As the binlog names them.
+            left.iter_mut().for_each(|(name, _)| *name = name.lowered());
+        }
         if !sees_every_table(&mut session.connection).await? {
             warn!(
                 code = "DUMP_GRANTS",
@@ -157,7 +162,12 @@ impl Reading {
             let after = progress.after.clone().filter(|_| name.to_string() == progress.table);
             self.read_table(&mut session, &name, after, &mut pace).await?;
         }
-        Ok(())
+        // A table that was renamed may be found by none of both names: once the stream has come here, it has told of that.
+        let with_gtids = session.has_gtids && self.with_gtids;
+        match executed(&mut session.connection, with_gtids).await {
+            Err(error) => Err(session.explain(error).await.into()),
+            Ok(executed) => Ok(executed),
+        }
     }
 
     async fn tell(&self, message: Message) -> Result<(), Ended> {

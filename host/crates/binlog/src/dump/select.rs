@@ -55,7 +55,12 @@ pub async fn select(
         Ok(chunk) => {
             answer.close().await?;
             let paging = table.paging().filter(|_| !chunk.is_empty());
-            let last = paging.and_then(|paging| paging.literals(last.parts()));
+            let literals = paging.map(|paging| paging.literals(last.parts()));
+            let last = match literals {
+                // Without it nothing would be read behind this chunk.
+                Some(None) => return Err(unwritable(table)),
+                literals => literals.flatten(),
+            };
             Ok(Found { rows: chunk.len() as u64, last, chunk })
         }
         Err(Stopped::Connection(error)) => {
@@ -96,6 +101,11 @@ async fn rows(
             Came::End => return Ok(chunk),
         }
     }
+}
+
+fn unwritable(table: &DumpTable) -> DumpError {
+    let what = "no literal can be made of the last row's key".to_owned();
+    DumpError::Value { table: table.shape().full_name(), column: table.key().to_owned(), what }
 }
 
 fn too_large(table: &DumpTable, limits: &Limits) -> DumpError {

@@ -24,6 +24,12 @@ pub struct TableName {
     pub table: String,
 }
 
+impl TableName {
+    pub fn lowered(&self) -> Self {
+        Self { database: self.database.to_lowercase(), table: self.table.to_lowercase() }
+    }
+}
+
 /// `database.table`.
 impl fmt::Display for TableName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -216,7 +222,7 @@ pub async fn prepare(connection: &mut Connection) -> Result<(), DumpError> {
     connection
         .query(
             "SET SESSION time_zone = '+00:00', SESSION sql_mode = '', SESSION character_set_results = NULL, SESSION autocommit = 1, \
-             SESSION transaction_isolation = 'READ-COMMITTED', SESSION max_execution_time = 0, SESSION lock_wait_timeout = 60, \
+             SESSION transaction_isolation = 'READ-COMMITTED', SESSION max_execution_time = 0, SESSION sql_select_limit = 18446744073709551615, SESSION sql_safe_updates = 0, SESSION lock_wait_timeout = 60, \
              SESSION information_schema_stats_expiry = 0, SESSION net_read_timeout = 600, SESSION net_write_timeout = 600, \
              SESSION wait_timeout = 86400",
         )

@@ -152,10 +152,10 @@ impl Windows {
             let named = |name: &str| text.contains(&name.to_ascii_lowercase());
             // Quoting doubles quotes, so such names are not found in a text.
             let is_plain = !window.table.contains(['`', '"']) && window.table.is_ascii();
-            if !is_plain
-                || named(&window.table)
-                || named(&window.database) && !database.eq_ignore_ascii_case(&window.database)
-            {
+            // A statement that names the session's own database may well be about another table of it, unless it is about all of it.
+            let is_of_databases = text.contains("database") || text.contains("schema");
+            let is_elsewhere = !database.eq_ignore_ascii_case(&window.database);
+            if !is_plain || named(&window.table) || named(&window.database) && (is_elsewhere || is_of_databases) {
                 window.spoiled.get_or_insert(Spoiled::Altered);
             }
         }

@@ -429,9 +429,17 @@ impl EventReader {
         }
         let (database, text) = (String::from_utf8_lossy(query.database), String::from_utf8_lossy(query.statement));
         let shortened = || beginning(&text).chars().take(200).collect::<String>();
-        let statement = Statement::read(&database, &text);
+        let statement = match Statement::read(&database, &text) {
+            Statement::Tables { what, names } if self.lowers_names => {
+                Statement::Tables { what, names: names.iter().map(Name::lowered).collect() }
+            }
+            statement => statement,
+        };
         if !transaction.begun && matches!(statement, Statement::Nothing | Statement::Tables { .. }) {
-            let renames = matches!(statement, Statement::Tables { what: "rename", .. });
+            let renames = match &statement {
+                Statement::Tables { what: "rename", names } => names.iter().any(|name| concerns(&self.selected, name)),
+                _ => false,
+            };
             self.windows.note_statement(&database, &text, renames);
         }
         match statement {
@@ -450,8 +458,7 @@ impl EventReader {
             Statement::Tables { what, names } => {
                 let ends = !transaction.begun;
                 let number = transaction.rows;
-                let names = names.into_iter().map(|name| if self.lowers_names { name.lowered() } else { name });
-                for Name { database, table } in names.filter(|name| self.concerns(name)) {
+                for Name { database, table } in names.into_iter().filter(|name| concerns(&self.selected, name)) {
                     let event = TableEvent { database, table, what: what.to_owned(), statement: beginning(&text) };
                     warn!(event.database, event.table, what, event.statement, "a table was changed as a whole");
                     if number >= self.stored_rows {
@@ -467,14 +474,6 @@ impl EventReader {
             }
         }
         Ok(Step::Taken)
-    }
-
-    /// Whether a table is captured, or for `*` any table of a database can be.
-    fn concerns(&self, name: &Name) -> bool {
-        match &*name.table {
-            "*" => self.selected.may_capture_of(&name.database),
-            table => self.selected.table(&name.database, table),
-        }
     }
 
     fn commit(&mut self, kind: EventKind, block: &mut BlockBuilder) -> Result<Step, StreamError> {
@@ -514,5 +513,13 @@ impl EventReader {
     #[cold]
     fn out_of_place(&self, kind: EventKind) -> StreamError {
         StreamError::OutOfPlace { at: self.boundary.clone(), kind: kind.to_string() }
+    }
+}
+
+/// Whether a table is captured, or for `*` any table of a database can be.
+fn concerns(selected: &Selected, name: &Name) -> bool {
+    match &*name.table {
+        "*" => selected.may_capture_of(&name.database),
+        table => selected.table(&name.database, table),
     }
 }

@@ -108,7 +108,8 @@ impl Keeper {
 
     /// How far all configured writers have come.
     fn passed(&self, partition: usize) -> u64 {
-        self.shared.consumers.slowest(partition as u32).map_or(u64::MAX, |(_, seq)| seq)
+        let consumers = &self.shared.consumers;
+        consumers.slowest(partition as u32, self.shared.room.is_tight()).map_or(u64::MAX, |(_, seq)| seq)
     }
 
     fn is_deletable(&self, block: &Stored, passed: u64) -> bool {
@@ -124,7 +125,7 @@ impl Keeper {
             let store = shared.store.blocking_lock();
             for partition in 0..shared.grown.len() {
                 oldest_us = oldest_us.into_iter().chain(store.since_us(partition)?).min();
-                let Some((writer, seq)) = shared.consumers.slowest(partition as u32) else { continue };
+                let Some((writer, seq)) = shared.consumers.slowest(partition as u32, true) else { continue };
                 let Some(block) = store.oldest(partition, seq, 1)?.pop() else { continue };
                 if holder.as_ref().is_none_or(|holder| block.stored_us < holder.since_us) {
                     let (writer, partition) = (writer.to_owned(), partition as u32);

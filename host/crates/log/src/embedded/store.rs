@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use mysync_change::block::{BlockBuilder, PartitionBlock};
-use mysync_change::dump::Dumps;
+use mysync_change::dump::{DumpState, Dumps};
 use mysync_change::envelope;
 use mysync_change::position::Checkpoint;
 use mysync_pipeline::ports::Lead;
@@ -122,8 +122,13 @@ impl Store {
             .damaged(format!("its checkpoint covers records up to seq {covered}, and the last one is {last}")))
     }
 
-    /// Stores a block with its shapes and its checkpoint, all or nothing.
-    pub fn append(&mut self, block: &BlockBuilder, checkpoint: &Checkpoint) -> Result<(), LogError> {
+    /// The stored dumps.
+    pub fn dumps(&self) -> &Dumps {
+        &self.dumps
+    }
+
+    /// Stores a block with its shapes and its checkpoint, all or nothing. True: there is a new dump, or another state of one.
+    pub fn append(&mut self, block: &BlockBuilder, checkpoint: &Checkpoint) -> Result<bool, LogError> {
         self.check(block)?;
         self.checkpoint.clear();
         serde_json::to_writer(&mut self.checkpoint, checkpoint)
@@ -142,9 +147,10 @@ impl Store {
         let now = signed(now_us());
         let dumps = self.changed_dumps(checkpoint)?;
         // What writers rely on that begin here: where the log begins, and that a dump brings what was before. Nobody would see that a power
-        // cut has taken either.
-        let has_new = !self.has_begun || checkpoint.dumps.last > self.dumps.last;
-        if has_new {
+        // cut has taken either; and who has paused or cancelled a dump was told that it is so.
+        let has_ordered = dumps.is_some() && states(&checkpoint.dumps) != states(&self.dumps);
+        let is_relied_on = !self.has_begun || has_ordered;
+        if is_relied_on {
             self.synchronous("FULL")?;
         }
         let appended = self.database.commit(|connection| {
@@ -172,14 +178,14 @@ impl Store {
             }
             Ok(())
         });
-        if has_new {
+        if is_relied_on {
             self.synchronous("NORMAL")?;
         }
         appended?;
         self.lasts = lasts;
         self.dumps.clone_from(&checkpoint.dumps);
         self.has_begun = true;
-        Ok(())
+        Ok(has_ordered)
     }
 
     /// The checkpoint's dumps as JSON, unless they are stored as they are.
@@ -259,6 +265,11 @@ impl Store {
             connection.prepare_cached("UPDATE log SET created_us = created_us")?.execute([]).map(|_| true)
         })
     }
+}
+
+/// What somebody may have ordered.
+fn states(dumps: &Dumps) -> Vec<(u64, DumpState)> {
+    dumps.list.iter().map(|dump| (dump.number, dump.state)).collect()
 }
 
 /// What a row of version and JSON holds.

@@ -36,6 +36,7 @@ impl LogWriter for EmbeddedWriter {
             let lead = store.lead()?;
             // What an append stored that ended in an error is there for readers too.
             shared.publish(store.lasts());
+            shared.consumers.begin(store.dumps());
             Ok(lead)
         });
         led.await.unwrap_or(Err(LogError::Ending)).map_err(Failure::from)
@@ -49,7 +50,9 @@ impl LogWriter for EmbeddedWriter {
         {
             let mut store = shared.store.lock().await;
             // Some microseconds of work on memory and page cache: moving it to another thread would cost more than it takes.
-            store.append(block, checkpoint)?;
+            if store.append(block, checkpoint)? {
+                shared.consumers.begin(&checkpoint.dumps);
+            }
             let bytes = block.len() as u64;
             shared.publish(store.lasts());
             let filled = shared.room.add(bytes);

@@ -1,13 +1,16 @@
 //! What is deleted, what is kept for whom, and what happens when nothing can be deleted.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use mysync_change::dump::{Dump, DumpState, Dumps, Progress};
 use mysync_change::fence::Place;
+use mysync_change::position::Checkpoint;
 use mysync_log::{EmbeddedLog, LogSettings};
 use mysync_pipeline::failure::Kind;
 use mysync_pipeline::ports::{Found, LogReader, LogWriter};
 
-use crate::support::{Leader, Random, open, place, read_all, seed, settings, until};
+use crate::support::{Leader, Random, checkpoint, open, place, read_all, seed, settings, until};
 
 const BEGINNING: Place = Place { seq: 0, transaction: String::new(), row: 0, second: false };
 
@@ -240,4 +243,45 @@ async fn the_wal_stays_small_however_much_is_appended() {
         most = most.max(std::fs::metadata(dir.path().join("log.sqlite-wal")).unwrap().len());
     }
     assert!(most < 16 << 20, "120 MB went through a WAL of {most} bytes, which begins anew from 4 MiB on");
+}
+
+#[tokio::test]
+async fn a_new_writer_that_cannot_begin_its_dump_does_not_fill_the_log_and_what_it_begins_behind_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let (writers, loaded) = (named(&["old", "new"]), named(&["new"]));
+    let small = LogSettings { max_bytes: 4 << 20, writers, loaded, ..settings(dir.path()) };
+    let log = EmbeddedLog::open(&small).unwrap();
+    let mut leader = Leader::new(&log).await;
+    let mut old = log.reader("old", 0).unwrap();
+    for transaction in 0..200 {
+        let last = leader.append(transaction, 10, 5000).await;
+        old.advance(last).await.unwrap();
+    }
+    assert!(start(&log).await > 0, "10 MB went through a log of 4 MiB");
+    // It orders its dump: from here on it counts, though its store has not heard of it.
+    let from = leader.block.next_seq() - 1;
+    let dump = Dump {
+        number: 1,
+        writer: Some("new".into()),
+        tables: vec![],
+        state: DumpState::Open,
+        rows_per_second: None,
+        from: vec![from],
+        asked_us: 1,
+        progress: Progress::default(),
+    };
+    let dumps = Arc::new(Dumps { last: 1, list: vec![dump] });
+    let covered = Checkpoint { dumps, ..checkpoint(201) };
+    leader.writer.append(&leader.block, &covered).await.unwrap();
+    let failure = loop {
+        leader.take(300, &[0; 10], 5000);
+        leader.block.seal();
+        if let Err(failure) = leader.writer.append(&leader.block, &covered).await {
+            break failure;
+        }
+        leader.block.stored();
+        old.advance(leader.block.next_seq() - 1).await.unwrap();
+    };
+    assert_eq!(failure.code, "LOG_FULL");
+    assert!(start(&log).await <= from, "what comes behind its beginning is kept");
 }

@@ -25,6 +25,7 @@ pub fn settings(dir: &Path) -> LogSettings {
         max_bytes: 1 << 30,
         retention: Duration::from_secs(3600),
         writers: vec!["w".to_owned()],
+        loaded: vec![],
     }
 }
 
