@@ -238,7 +238,13 @@ async fn a_transaction_of_a_hundred_thousand_rows_is_committed_in_the_middle_of_
     fill(&world.mysql, &[("bulk", 100_000)]).await?;
     let mysync = world.mysync().await?;
     dumps::wait_rows(&mysync, "bulk-cache", 10_000).await?;
-    world.mysql.exec("UPDATE shop.bulk SET k = k + 100, id = id + 1 ORDER BY id DESC").await?;
+    // Every row changes, and some move behind all others.
+    world
+        .mysql
+        .exec(
+            "BEGIN; UPDATE shop.bulk SET k = k + 100; UPDATE shop.bulk SET id = id + 200000 WHERE id % 20 = 0 ORDER BY id DESC; COMMIT",
+        )
+        .await?;
     let done = dumps::wait_of(&mysync, "bulk-cache", "done").await?;
     println!("{done}");
     ensure!(world.wait_equal().await? == 100_000);

@@ -10,7 +10,7 @@ use mysync_e2e_tests::{Options, World, dumps};
 use mysync_test_support::{Mysync, until};
 use serde_json::Value;
 
-const ROWS: u32 = 6_000;
+const ROWS: u32 = 4_000;
 /// Slow enough for a dump to be at work for some seconds.
 const SLOW: &str = "[dump]\nrows_per_second = 2000";
 
@@ -82,7 +82,7 @@ async fn a_dump_that_was_cancelled_is_over_and_another_one_loads_everything() ->
     until("a change goes by", async || Ok(ensure!(world.redis.ask::<bool>(&["EXISTS", "user:1"])?))).await?;
     ensure!(dumps::all(&mysync)?.is_empty(), "what was cancelled begins anew: {:?}", dumps::all(&mysync)?);
     let said = world.command_well(&["dump", "--writer", "bulk-cache", "--rows-per-second", "100000"])?;
-    ensure!(said.contains(" is done: 6,000 rows of 1 tables"), "{said}");
+    ensure!(said.contains(" is done: 4,000 rows of 1 tables"), "{said}");
     world.wait_equal().await?;
     ensure!(mysync.terminate().await?.success());
     Ok(())
@@ -94,7 +94,7 @@ async fn one_dump_runs_at_a_time_and_none_twice() -> Result<()> {
     let mut options = options(SLOW);
     options.writers.push(("orders-cache", ORDERS));
     let Some(world) = World::start(test, options).await? else { return Ok(()) };
-    fill(&world.mysql, &[("users", 1_500), ("orders", 1_500), ("bulk", 1_500)]).await?;
+    fill(&world.mysql, &[("users", 1_000), ("orders", 1_000), ("bulk", 1_000)]).await?;
     let mysync = world.mysync().await?;
     let said = refused(&world, &["dump", "--writer", "bulk-cache"], "DUMP_RUNNING")?;
     ensure!(said.contains("for writer bulk-cache is not over"), "{said}");
@@ -117,7 +117,7 @@ async fn one_dump_runs_at_a_time_and_none_twice() -> Result<()> {
     let ends: Vec<u64> = over.iter().map(|dump| count(dump, "ended_us")).collect();
     ensure!(ends.is_sorted(), "they ended in another order: {over:?}");
     ensure!(over.last().is_some_and(|dump| dump["number"] == all && dump["writer"].is_null()), "{over:?}");
-    ensure!(over.iter().all(|dump| count(dump, "rows") >= 1_500), "{over:?}");
+    ensure!(over.iter().all(|dump| count(dump, "rows") >= 1_000), "{over:?}");
     let said = mysync.log();
     let turns = said.lines().filter_map(turn).collect::<Vec<_>>();
     ensure!(
@@ -174,7 +174,7 @@ async fn whoever_follows_a_dump_sees_how_far_it_is_and_may_go() -> Result<()> {
     let said = String::from_utf8_lossy(&followed.stdout).into_owned();
     ensure!(followed.status.success() && !said.contains('\r') && !said.contains('\x1b'), "{followed:?}");
     ensure!(said.contains("dump 3  shop.bulk (1 of 1)  ") && said.contains(" of about "), "{said}");
-    ensure!(said.contains("\ndump 3 is done: 6,000 rows of 1 tables "), "{said}");
+    ensure!(said.contains("\ndump 3 is done: 4,000 rows of 1 tables "), "{said}");
     // Until it is asked to go, which ends nothing but itself; and until it is killed.
     for (number, signal) in [(4, "-TERM"), (5, "-KILL")] {
         let mut follower = follow(&["--rows-per-second", "2000"])?;
