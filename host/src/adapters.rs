@@ -12,7 +12,9 @@ use mysync_pipeline::failure::Failure;
 use mysync_wasm::{Grant, Limits, PluginSettings};
 use sha2::{Digest, Sha256};
 
-use crate::config::{FirstLoad, LogSettings, RedisSettings, Secret, Settings, SourceSettings, Start, TlsMode, WriterSettings};
+use crate::config::{
+    FirstLoad, LogSettings, RedisSettings, Secret, Settings, SourceSettings, Start, TlsMode, WriterSettings,
+};
 use crate::fault::Fault;
 
 const MYSQL_PORT: u16 = 3306;

@@ -167,6 +167,8 @@ impl Dumper {
         }
         self.choose(stream);
         let heard = self.hear(stream);
+        // The next one need not wait for another wake-up if this one has failed.
+        self.choose(stream);
         let written = self.write(stream, block)?;
         let ended = self.end_if_done(stream);
         if ordered || heard || written || ended {

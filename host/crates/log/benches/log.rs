@@ -78,7 +78,14 @@ fn print(workload: &str, figure: &str, value: f64, unit: &str) {
 
 fn open(dir: &Path, max_bytes: u64) -> EmbeddedLog {
     let retention = Duration::from_secs(86_400);
-    let settings = LogSettings { dir: dir.to_owned(), partitions: 1, max_bytes, retention, writers: vec!["w".into()], loaded: vec![] };
+    let settings = LogSettings {
+        dir: dir.to_owned(),
+        partitions: 1,
+        max_bytes,
+        retention,
+        writers: vec!["w".into()],
+        loaded: vec![],
+    };
     EmbeddedLog::open(&settings).unwrap()
 }
 

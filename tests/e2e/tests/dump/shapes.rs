@@ -162,6 +162,10 @@ async fn every_shape(world: &World) -> Result<()> {
     // Two in one chunk, the empty one in one as well, and two and more chunks of each other.
     let chunked = SHAPES.iter().filter(|shape| shape.chunked).count() as u64;
     ensure!(count(&done, "chunks") >= 3 + 2 * chunked, "{done}");
+    for shape in &SHAPES {
+        let said = mysync.log().lines().any(|line| line.contains("DUMP_ONE_CHUNK") && line.contains(shape.name));
+        ensure!(said != shape.chunked, "{}: what is read at once is said, and nothing else", shape.name);
+    }
     let mut expected = Entries::new();
     for shape in &SHAPES {
         shape.entries(&world.mysql, &mut expected).await?;

@@ -73,8 +73,8 @@ pub enum SourceError {
     #[error("MySQL {version} is too old: upgrade the server to 8.0.1 or later")]
     TooOld { version: String },
     #[error(
-        "MySQL {version} does not tell without GTIDs which commits a SELECT sees: turn gtid_mode on, or upgrade the server to 8.0.42, 8.4.5, \
-         9.3 or later"
+        "MySQL {version} does not tell without GTIDs which commits a SELECT sees: turn gtid_mode on and restart mysync, or upgrade the server \
+         to 8.0.42, 8.4.5, 9.3 or later"
     )]
     LogStatus { version: String },
     #[error(

@@ -182,6 +182,14 @@ impl Reading {
         pace: &mut Pace,
     ) -> Result<(), Ended> {
         let mut rows = FIRST_ROWS;
+        if session.table(name, &self.settings.selected).await?.is_some_and(|table| !table.has_parts()) {
+            warn!(
+                code = "DUMP_ONE_CHUNK",
+                table = name.to_string(),
+                "the table has no primary key of whole columns: {} reads all of it at once, and holds it in memory",
+                self.dump
+            );
+        }
         loop {
             pace.wait().await;
             let rows_max = self.settings.chunk_rows_max.min(pace.rows_max());

@@ -71,7 +71,7 @@ pub enum RedisError {
     FenceTaken { key: String, owner: String },
     #[error(
         "the fence at key {key} is gone: the store was emptied or restored, so rows are missing too. Nothing was written. \
-         'mysync writer rewind {writer}' writes everything in the log again"
+         'mysync writer rewind {writer}' writes everything in the log again, or says what does if the log is not whole"
     )]
     StoreEmptied { key: String, writer: String },
     #[error("a batch sent over an earlier connection has arrived late; on from the fence at key {key}")]
