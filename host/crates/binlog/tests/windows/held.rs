@@ -34,17 +34,22 @@ async fn dump_beside_a_commit_that_is_held(mysql: &Mysql) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_that_waits_for_a_replica_is_not_undone_by_a_dump_that_does_not_see_it() {
     const NAME: &str = "semi-synchronous commits";
+    let mut seen = 0;
     for home in installed(NAME) {
         for gtids in [true, false] {
             let commits = Commits { gtids, ordered: false };
             let Ok(mysql) = commits.start_with(&home, &SEMI_SYNC) else {
-                skip(NAME, &format!("{} has no plugin for them", home.name()));
+                println!("{} has no plugin for them", home.name());
                 break;
             };
             if can_wait(&mysql, commits).await {
                 dump_beside_a_commit_that_is_held(&mysql).await;
                 println!("{}, {commits}: the dump waited for the commit", home.name());
+                seen += 1;
             }
         }
+    }
+    if seen == 0 {
+        skip(NAME, "no MySQL that is here has the plugin for them");
     }
 }
