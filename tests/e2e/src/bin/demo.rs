@@ -1,4 +1,5 @@
-//! `cargo x demo`: a shop in MySQL, kept equal in Redis. Changes, a look at both sides, the time that a change takes, a bulk load, a kill.
+//! `cargo x demo`: a shop in MySQL, kept equal in Redis. Rows that are there before, changes, a look at both sides, the time that a change takes,
+//! a bulk load, a kill.
 //!
 //! Ends with 0 only if every row compares equal. With `--keep` everything goes on running for play, until Ctrl-C.
 
@@ -11,11 +12,11 @@ use mysql_async::prelude::Queryable;
 use mysync_e2e_tests::figures::Times;
 use mysync_e2e_tests::subscriber::Subscriber;
 use mysync_e2e_tests::world::PASSWORD;
-use mysync_e2e_tests::{Options, World, rows, shop, show};
+use mysync_e2e_tests::{Options, World, dumps, rows, shop, show};
 use mysync_test_support::{Home, Mysql, Mysync, until};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// What a shop's day brings, by headline.
+/// What the shop holds before anything follows it, and what the day brings.
 const MORNING: [&str; 2] = [
     "INSERT INTO shop.users VALUES (1, 'Ada', 'ada@example.org', 'London', 7), (2, 'Émile', NULL, 'Paris', -3), \
      (3, 'Grace', 'grace@example.org', 'New York', 0)",
@@ -56,8 +57,12 @@ async fn main() -> Result<ExitCode> {
 async fn demo(keep: bool) -> Result<()> {
     let world = servers().await?;
     show_configuration(&world)?;
+    change(&world, &MORNING).await?;
     let mut mysync = start(&world).await?;
-    changes(&world).await?;
+    first_load(&world, &mysync).await?;
+    change(&world, &EVENING).await?;
+    world.wait_equal().await?;
+    print!("{}", show::side_by_side(&world, &GONE).await?);
     latency(&world, &mysync).await?;
     bulk_load(&world).await?;
     mysync = kill_in_a_load(&world, mysync).await?;
@@ -111,16 +116,21 @@ async fn start(world: &World) -> Result<Mysync> {
     Ok(mysync)
 }
 
-/// Inserts; then updates, a changed key, a delete.
-async fn changes(world: &World) -> Result<()> {
-    for (statements, gone) in [(&MORNING[..], &[][..]), (&EVENING[..], &GONE[..])] {
-        for statement in statements {
-            say(statement);
-            world.mysql.exec(statement).await?;
-        }
-        world.wait_equal().await?;
-        print!("{}", show::side_by_side(world, gone).await?);
+async fn change(world: &World, statements: &[&str]) -> Result<()> {
+    for statement in statements {
+        say(statement);
+        world.mysql.exec(statement).await?;
     }
+    Ok(())
+}
+
+/// New writers begin with the rows that are there.
+async fn first_load(world: &World, mysync: &Mysync) -> Result<()> {
+    dumps::wait_over(mysync).await?;
+    let rows: u64 = dumps::all(mysync)?.iter().filter_map(|dump| dump["rows"].as_u64()).sum();
+    say(&format!("first load: {rows} rows that were there before, by a dump for each writer"));
+    world.wait_equal().await?;
+    print!("{}", show::side_by_side(world, &[]).await?);
     Ok(())
 }
 
