@@ -32,9 +32,9 @@ const MESSAGES_MAX: usize = 2;
 const FIRST_ROWS: u64 = 1_000;
 /// Chunks grow by no more than this from one to the next: rows may become larger.
 const GROWTH: u64 = 4;
-/// What a chunk should come to: its cost beside the rows is a few round trips and a look at the table's definition, some milliseconds; and a few
-/// chunks have to be held in memory.
-const CHUNK_BYTES: u64 = 8 << 20;
+/// What a chunk should come to. While it is read nobody can alter its table, and whoever tries keeps others waiting: some milliseconds. Its cost
+/// beside the rows is a few round trips and a look at the table's definition.
+const CHUNK_BYTES: u64 = 2 << 20;
 /// What a chunk may come to where rows suddenly become larger.
 const CHUNK_BYTES_MAX: usize = 64 << 20;
 /// What a table may come to that cannot be read in parts.
