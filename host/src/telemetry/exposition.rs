@@ -115,7 +115,7 @@ impl Exposition {
             self.states(names::DUMP_STATE, labels, &DUMP_STATES, dump.stage.name());
         }
         type Figure = fn(&DumpStatus) -> Option<u64>;
-        let figures: [(&str, &str, &str, Figure); 7] = [
+        let figures: [(&str, &str, &str, Figure); 9] = [
             (names::DUMP_ROWS, "counter", "Rows of a dump in the log", |dump| Some(dump.rows)),
             (names::DUMP_ROWS_ESTIMATED, "gauge", "Rows that a dump is expected to have", |dump| dump.rows_estimated),
             (names::DUMP_ROWS_LEFT_OUT, "counter", "Rows that were changed meanwhile", |dump| Some(dump.rows_left_out)),
@@ -123,6 +123,10 @@ impl Exposition {
             (names::DUMP_CHUNKS_AGAIN, "counter", "Chunks that were read again", |dump| Some(dump.chunks_again)),
             (names::DUMP_TABLES_DONE, "gauge", "Tables that a dump is done with", |dump| Some(dump.tables_done)),
             (names::DUMP_TABLES, "gauge", "Tables of a dump", |dump| dump.tables),
+            (names::DUMP_RATE, "gauge", "Rows that a dump reads in a second", |dump| dump.rows_per_second),
+            (names::DUMP_SECONDS_LEFT, "gauge", "Seconds until a dump is done at its rate", |dump| {
+                dump.seconds_left().map(|left| left.ceil() as u64)
+            }),
         ];
         for (name, kind, help, figure) in figures {
             self.family(name, kind, help);
@@ -189,7 +193,7 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
         let helps = text.lines().filter(|line| line.starts_with("# TYPE")).count();
-        assert_eq!(helps, 25, "every family once");
+        assert_eq!(helps, 27, "every family once");
     }
 
     #[test]
@@ -205,6 +209,8 @@ mod tests {
             "mysync_dump_rows_left_out_total{dump=\"3\",writer=\"users-cache\"} 500",
             "mysync_dump_chunks_total{dump=\"3\",writer=\"users-cache\"} 46",
             "mysync_dump_chunks_again_total{dump=\"3\",writer=\"users-cache\"} 2",
+            "mysync_dump_rows_per_second{dump=\"3\",writer=\"users-cache\"} 50000",
+            "mysync_dump_left_seconds{dump=\"3\",writer=\"users-cache\"} 11",
             "mysync_dump_tables_done{dump=\"4\",writer=\"\"} 1",
             "mysync_dump_tables{dump=\"3\",writer=\"users-cache\"} 3",
             "mysync_dump_state{dump=\"3\",writer=\"users-cache\",state=\"running\"} 1",

@@ -41,5 +41,9 @@ pub const DUMP_CHUNKS: &str = "mysync_dump_chunks_total";
 /// Chunks that were read again, as their table was altered or too much was changed meanwhile.
 pub const DUMP_CHUNKS_AGAIN: &str = "mysync_dump_chunks_again_total";
 pub const DUMP_TABLES_DONE: &str = "mysync_dump_tables_done";
+/// Over the last seconds. Absent while it does not run.
+pub const DUMP_RATE: &str = "mysync_dump_rows_per_second";
+/// At this rate. Absent while unknown.
+pub const DUMP_SECONDS_LEFT: &str = "mysync_dump_left_seconds";
 /// All its tables. Absent while unknown.
 pub const DUMP_TABLES: &str = "mysync_dump_tables";

@@ -1,8 +1,8 @@
 //! The connection that the binlog comes over.
 //!
-//! [`Connection`] logs in and sets up the session; [`Connection::stream`] turns it into a [`EventStream`], which only reads. A stream gives every event
-//! that the server sent, checked, in order, each once; it neither skips nor repeats. After an error it is of no more use: connect again and
-//! go on from the last position that is known to be safe. [`SourceError::kind`] says whether that can help.
+//! [`Connection`] logs in and sets up the session; [`Connection::stream`] turns it into an [`EventStream`], which only reads. A stream gives
+//! every event that the server sent, checked, in order, each once; it neither skips nor repeats. After an error it is of no more use: connect
+//! again and go on from the last position that is known to be safe. [`SourceError::kind`] says whether that can help.
 
 mod error;
 mod handshake;

@@ -167,7 +167,7 @@ impl Dumper {
         }
         self.choose(stream);
         let heard = self.hear(stream);
-        // The next one need not wait for another wake-up if this one has failed.
+        // What has failed makes way for the next one, and what is read again gets another reader.
         self.choose(stream);
         let written = self.write(stream, block)?;
         let ended = self.end_if_done(stream);
@@ -263,7 +263,7 @@ impl Dumper {
         if let Some(failure) = failed {
             self.fail(failure, &mut stream.windows);
         } else if let Some((spoiled, table)) = stream.windows.spoiled() {
-            self.read_again(spoiled, table, stream);
+            self.read_again(spoiled, table, &mut stream.windows);
         } else if stream.windows.len() < WINDOWS_MAX
             && !stream.is_resuming()
             && let Some((table, answer)) = current.wanted.take()
@@ -298,24 +298,18 @@ impl Dumper {
         self.publish();
     }
 
-    fn read_again(&mut self, spoiled: Spoiled, table: String, stream: &mut EventReader) {
+    fn read_again(&mut self, spoiled: Spoiled, table: String, windows: &mut Windows) {
         let Some(Current { number, .. }) = &self.current else { return };
         info!(table, "dump {number} reads a chunk again: {}", spoiled.reason());
         self.told.of(*number).again += 1;
+        self.shapes_differed += u32::from(spoiled == Spoiled::Shape);
         match spoiled {
-            Spoiled::Altered => {
-                self.current = None;
-                self.choose(stream);
+            Spoiled::Crowded => self.fail(DumpError::Crowded { table }.into(), windows),
+            Spoiled::Shape if self.shapes_differed > SHAPES_DIFFER_MAX => {
+                self.fail(DumpError::ShapesDiffer { table }.into(), windows);
             }
-            Spoiled::Crowded => self.fail(DumpError::Crowded { table }.into(), &mut stream.windows),
-            Spoiled::Shape => {
-                self.shapes_differed += 1;
-                if self.shapes_differed > SHAPES_DIFFER_MAX {
-                    return self.fail(DumpError::ShapesDiffer { table }.into(), &mut stream.windows);
-                }
-                self.current = None;
-                self.choose(stream);
-            }
+            // Another reader starts where the last whole chunk ended.
+            Spoiled::Altered | Spoiled::Shape => self.current = None,
         }
     }
 

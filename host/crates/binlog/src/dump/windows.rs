@@ -8,7 +8,6 @@ use std::collections::VecDeque;
 
 use mysync_change::schema::Fingerprint;
 
-use super::chunk::Chunk;
 use super::keys;
 use super::reader::ReadChunk;
 
@@ -30,7 +29,7 @@ pub struct Windows {
 pub struct Window {
     database: String,
     table: String,
-    /// Keys that came before the chunk, each behind its length.
+    /// Keys that came before the chunk, written as the parts of one.
     keys: Vec<u8>,
     /// The shape of the rows that came.
     streamed: Option<Fingerprint>,
@@ -107,7 +106,7 @@ impl Windows {
         if window.streamed.is_some_and(|streamed| streamed != read.table.fingerprint()) {
             window.spoiled.get_or_insert(Spoiled::Shape);
         }
-        leave_out_all(&window.keys, &mut read.chunk);
+        keys::parts(&window.keys).for_each(|key| read.chunk.leave_out(key));
         window.keys = Vec::new();
         window.chunk = Some(read);
     }
@@ -181,14 +180,8 @@ impl Window {
             Some(read) => read.chunk.leave_out(key),
             None if self.keys.len() + key.len() > KEYS_BYTES_MAX => self.spoiled = Some(Spoiled::Crowded),
             None => {
-                self.keys.extend_from_slice(&(key.len() as u32).to_le_bytes());
-                self.keys.extend_from_slice(key);
+                keys::write(std::iter::once(key), &mut self.keys);
             }
         }
     }
-}
-
-fn leave_out_all(noted: &[u8], chunk: &mut Chunk) {
-    // Keys were remembered as parts of a key are written.
-    keys::parts(noted).for_each(|key| chunk.leave_out(key));
 }

@@ -16,7 +16,7 @@ use crate::plan::Plan;
 
 /// What is needed for one row after the other.
 #[derive(Debug)]
-pub struct RowWriter {
+pub(super) struct RowWriter {
     partitions: usize,
     /// Images that are not where the log keeps them.
     aside: Vec<u8>,

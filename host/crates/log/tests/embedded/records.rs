@@ -1,15 +1,12 @@
 //! What is stored is what is read.
 
-use std::sync::Arc;
-
 use mysync_change::batch::BlockReader;
-use mysync_change::dump::{Dump, DumpState, Dumps, Progress};
 use mysync_change::fence::Place;
 use mysync_change::position::Checkpoint;
 use mysync_log::{look, partitions, read_only};
 use mysync_pipeline::ports::{Found, LogReader, LogWriter};
 
-use crate::support::{Leader, Record, checkpoint, fingerprint, open, place, read_all, settings, shape};
+use crate::support::{Leader, Record, checkpoint, fingerprint, one_dump, open, place, read_all, settings, shape};
 
 #[tokio::test]
 async fn what_is_stored_is_read_in_order_and_after_a_restart() {
@@ -184,18 +181,8 @@ async fn dumps_are_stored_with_the_checkpoint_they_belong_to() {
     let log = open(dir.path());
     let mut leader = Leader::new(&log).await;
     leader.append(1, 1, 1).await;
-    let dump = Dump {
-        number: 1,
-        writer: Some("w".into()),
-        tables: vec!["shop.*".to_owned()],
-        state: DumpState::Open,
-        rows_per_second: None,
-        from: vec![7],
-        asked_us: 1,
-        progress: Progress::default(),
-    };
-    let dumps = Arc::new(Dumps { last: 1, list: vec![dump] });
-    let with = Checkpoint { dumps: dumps.clone(), ..checkpoint(2) };
+    let dumps = one_dump("w", 7);
+    let with = Checkpoint { dumps, ..checkpoint(2) };
     leader.writer.append(&leader.block, &with).await.unwrap();
     drop((leader, log));
     let log = open(dir.path());

@@ -1,16 +1,14 @@
 //! What is deleted, what is kept for whom, and what happens when nothing can be deleted.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use mysync_change::dump::{Dump, DumpState, Dumps, Progress};
 use mysync_change::fence::Place;
 use mysync_change::position::Checkpoint;
 use mysync_log::{EmbeddedLog, LogSettings};
 use mysync_pipeline::failure::Kind;
 use mysync_pipeline::ports::{Found, LogReader, LogWriter};
 
-use crate::support::{Leader, Random, checkpoint, open, place, read_all, seed, settings, until};
+use crate::support::{Leader, Random, checkpoint, one_dump, open, place, read_all, seed, settings, until};
 
 const BEGINNING: Place = Place { seq: 0, transaction: String::new(), row: 0, second: false };
 
@@ -260,17 +258,7 @@ async fn a_new_writer_that_cannot_begin_its_dump_does_not_fill_the_log_and_what_
     assert!(start(&log).await > 0, "10 MB went through a log of 4 MiB");
     // It orders its dump: from here on it counts, though its store has not heard of it.
     let from = leader.block.next_seq() - 1;
-    let dump = Dump {
-        number: 1,
-        writer: Some("new".into()),
-        tables: vec![],
-        state: DumpState::Open,
-        rows_per_second: None,
-        from: vec![from],
-        asked_us: 1,
-        progress: Progress::default(),
-    };
-    let dumps = Arc::new(Dumps { last: 1, list: vec![dump] });
+    let dumps = one_dump("new", from);
     let covered = Checkpoint { dumps, ..checkpoint(201) };
     leader.writer.append(&leader.block, &covered).await.unwrap();
     let failure = loop {

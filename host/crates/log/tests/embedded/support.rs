@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mysync_change::batch::BlockReader;
 use mysync_change::block::BlockBuilder;
+use mysync_change::dump::{Dump, DumpState, Dumps, Progress};
 use mysync_change::envelope;
 use mysync_change::fence::Place;
 use mysync_change::image::{self, Value};
@@ -52,6 +53,21 @@ pub fn shape(name: &str) -> Arc<TableShape> {
 pub fn checkpoint(offset: u64) -> Checkpoint {
     let file = FilePosition { file: FILE.into(), offset };
     Checkpoint::new(SourcePosition { gtids: None, file }, "server".into())
+}
+
+/// A dump that was ordered for a writer where the log's one partition had come to `from`.
+pub fn one_dump(writer: &str, from: u64) -> Arc<Dumps> {
+    let dump = Dump {
+        number: 1,
+        writer: Some(writer.into()),
+        tables: vec!["shop.*".to_owned()],
+        state: DumpState::Open,
+        rows_per_second: None,
+        from: vec![from],
+        asked_us: 1,
+        progress: Progress::default(),
+    };
+    Arc::new(Dumps { last: 1, list: vec![dump] })
 }
 
 pub fn place(seq: u64, transaction: u64, row: u64) -> Place {
