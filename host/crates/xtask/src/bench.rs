@@ -36,6 +36,11 @@ pub fn run(arguments: &[&str]) -> Result<ExitCode> {
     if bench.servers {
         environment.set_mysql_homes(&[services::newest_mysql()?])?;
         environment.set("MYSYNC_REDIS_SERVER", services::redis_server()?);
+        // Only some of them need it, and say so.
+        match services::kafka_home() {
+            Ok(home) => environment.set("MYSYNC_KAFKA_HOME", home),
+            Err(error) => say(format!("Kafka cannot be had: {error:#}")),
+        }
         say("building mysync for release");
         let programs = build::programs(&["build", "--release", "--workspace", "--bin", "mysync"])?;
         environment.set("MYSYNC_BIN", build::find(&programs, "mysync")?);

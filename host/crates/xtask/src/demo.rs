@@ -10,14 +10,17 @@ use crate::{build, plugins, services};
 
 /// `cargo x demo`.
 pub fn run(arguments: &[&str]) -> Result<ExitCode> {
-    if let Some(unknown) = arguments.iter().find(|argument| **argument != "--keep") {
-        bail!("the demo knows --keep, and not \"{unknown}\"");
+    if let Some(unknown) = arguments.iter().find(|argument| !["--keep", "--kafka"].contains(*argument)) {
+        bail!("the demo knows --keep and --kafka, and not \"{unknown}\"");
     }
     let mut environment = Environment::new()?;
     if std::env::var_os("MYSYNC_TEST_MYSQL").is_none() {
         environment.set_mysql_homes(&[services::newest_mysql()?])?;
     }
     environment.set("MYSYNC_REDIS_SERVER", services::redis_server()?);
+    if arguments.contains(&"--kafka") {
+        environment.set("MYSYNC_KAFKA_HOME", services::kafka_home()?);
+    }
     environment.set("MYSYNC_PLUGINS_DIR", plugins::build()?);
     say("building mysync with the dev profile: dependencies optimised a little, our own code not at all");
     let programs = build::programs(&["build", "--workspace", "--bin", "mysync", "--bin", "demo"])?;

@@ -5,6 +5,7 @@
 //! | `MYSYNC_TEST_MYSQL` | `HOST:PORT[,HOST:PORT]`: running servers, newest first; root without a password, to be changed at will |
 //! | `MYSYNC_MYSQL_HOMES` | `DIR[:DIR]`: installed MySQLs, newest first, each with `mysqld`, `flags` (one a line) and `template/` (a fresh data folder) |
 //! | `MYSYNC_REDIS_SERVER` | a redis-server to start |
+//! | `MYSYNC_KAFKA_HOME` | an installed Kafka: its jars in `libs/`, and `broker.jsa` if it starts the quicker by it; for Java of `JAVA_HOME` or `PATH` |
 //! | `MYSYNC_PLUGINS_DIR` | the built writers, `NAME.wasm` |
 //! | `MYSYNC_BIN` | the built `mysync` |
 //! | `TMPDIR` | on the disk that the servers are on; removed afterwards |

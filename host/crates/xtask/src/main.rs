@@ -17,16 +17,16 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 const USAGE: &str = "\
-cargo x demo [--keep]                 a shop in MySQL, kept equal in Redis: load, kill, compare
+cargo x demo [--keep] [--kafka]       a shop in MySQL, kept equal in Redis: load, kill, compare; --kafka: by way of a Kafka
 cargo x test [--in PROGRAM] [FILTER]  every test there is, on real servers; PROGRAM is a folder or a test file's name
 cargo x lint                          format, clippy, documentation, dependencies
 cargo x ci                            lint, then test: what CI runs
 cargo x bench [NAME [ARGUMENTS]]      one benchmark, built for release; without a name: which there are
 cargo x plugins                       builds the writers
 cargo x services                      what is installed, and what runs
-cargo x services up|down|install NAME...   mysql (the newest to be had), mysql-8.0, redis
+cargo x services up|down|install NAME...   mysql (the newest to be had), mysql-8.0, redis, kafka
 
-Servers are taken from MYSYNC_MYSQL_HOMES, MYSYNC_REDIS_SERVER or PATH, or fetched into
+Servers are taken from MYSYNC_MYSQL_HOMES, MYSYNC_REDIS_SERVER, MYSYNC_KAFKA_HOME or PATH, or fetched into
 ${MYSYNC_CACHE:-$HOME/.cache/mysync}; nothing outside of it is changed.";
 
 fn main() -> ExitCode {

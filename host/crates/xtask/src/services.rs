@@ -1,6 +1,7 @@
 //! Real servers: taken from this machine, or fetched from the registries it already uses into the cache, and run from there.
 
 mod debian;
+mod kafka;
 mod mysql;
 mod redis;
 mod server;
@@ -21,32 +22,37 @@ pub enum Service {
     /// The oldest that is supported.
     Mysql80,
     Redis,
+    Kafka,
 }
 
+const NAMES: &str = "mysql, mysql-8.0, redis, kafka";
+
 impl Service {
-    const ALL: [Self; 3] = [Self::Mysql, Self::Mysql80, Self::Redis];
+    const ALL: [Self; 4] = [Self::Mysql, Self::Mysql80, Self::Redis, Self::Kafka];
 
     fn name(self) -> &'static str {
         match self {
             Self::Mysql => "mysql",
             Self::Mysql80 => "mysql-8.0",
             Self::Redis => "redis",
+            Self::Kafka => "kafka",
         }
     }
 
     fn named(name: &str) -> Result<Self> {
         match Self::ALL.into_iter().find(|service| service.name() == name) {
             Some(service) => Ok(service),
-            None => bail!("there is no service \"{name}\": there are mysql, mysql-8.0, redis"),
+            None => bail!("there is no service \"{name}\": there are {NAMES}"),
         }
     }
 
-    /// Where it is installed, after it has been: a MySQL's home, or the redis-server.
+    /// Where it is installed, after it has been: the home of a MySQL or a Kafka, or the redis-server.
     fn install(self) -> Result<PathBuf> {
         match self {
             Self::Mysql => mysql::newest(),
             Self::Mysql80 => mysql::version_8_0(),
             Self::Redis => redis::program(),
+            Self::Kafka => kafka::home(),
         }
     }
 
@@ -55,6 +61,7 @@ impl Service {
         match self {
             Self::Mysql | Self::Mysql80 => mysql::start(&self.install()?, dir, lasting),
             Self::Redis => redis::start(&self.install()?, dir, lasting),
+            Self::Kafka => kafka::start(&self.install()?, dir, lasting),
         }
     }
 }
@@ -71,6 +78,10 @@ pub fn newest_mysql() -> Result<PathBuf> {
 
 pub fn redis_server() -> Result<PathBuf> {
     Service::Redis.install()
+}
+
+pub fn kafka_home() -> Result<PathBuf> {
+    Service::Kafka.install()
 }
 
 /// Starts the MySQL of this home for as long as this process runs.
@@ -125,7 +136,7 @@ pub fn run(arguments: &[&str]) -> Result<ExitCode> {
 
 fn services(names: &[&str]) -> Result<Vec<Service>> {
     if names.is_empty() {
-        bail!("which services? There are mysql, mysql-8.0, redis");
+        bail!("which services? There are {NAMES}");
     }
     names.iter().map(|name| Service::named(name)).collect()
 }

@@ -90,6 +90,11 @@ fn prepare(environment: &mut Environment, results: &mut Results) -> Result<()> {
         Ok(redis) => environment.set("MYSYNC_REDIS_SERVER", redis),
         Err(error) => miss(format!("Redis cannot be had: {error:#}"), true),
     }
+    // Java is no part of what every machine of ours has.
+    match services::kafka_home() {
+        Ok(home) => environment.set("MYSYNC_KAFKA_HOME", home),
+        Err(error) => miss(format!("Kafka cannot be had: {error:#}"), false),
+    }
     let (homes, missing) = services::mysql_homes()?;
     // One version may be away for a day.
     missing.into_iter().for_each(|reason| miss(reason, homes.is_empty()));

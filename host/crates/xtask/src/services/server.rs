@@ -143,15 +143,24 @@ pub fn start(
 
 /// The port of a folder's server: the same at every start.
 pub fn port(dir: &Path) -> Result<u16> {
+    let [port] = ports(dir)?;
+    Ok(port)
+}
+
+/// The same for one that needs several.
+pub fn ports<const N: usize>(dir: &Path) -> Result<[u16; N]> {
     let file = dir.join("port");
-    if let Ok(port) = std::fs::read_to_string(&file) {
-        return port.trim().parse().with_context(|| format!("{} is damaged", file.display()));
+    let list = |ports: Vec<u16>| <[u16; N]>::try_from(ports).ok();
+    if let Ok(text) = std::fs::read_to_string(&file) {
+        let ports = text.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok().and_then(list);
+        return ports.with_context(|| format!("{} is damaged", file.display()));
     }
     let from = u16::try_from(std::process::id() % u32::from(PORTS.end - PORTS.start))?;
-    let mut ports = (PORTS.start + from..PORTS.end).chain(PORTS);
-    let port = ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).context("every port is taken")?;
-    std::fs::write(file, port.to_string())?;
-    Ok(port)
+    let free =
+        (PORTS.start + from..PORTS.end).chain(PORTS).filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    let ports = list(free.take(N).collect()).context("every port is taken")?;
+    std::fs::write(file, ports.map(|port| port.to_string()).join(" "))?;
+    Ok(ports)
 }
 
 /// The first bytes that a server says to this.
