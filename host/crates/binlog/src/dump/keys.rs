@@ -2,13 +2,7 @@
 
 use std::hash::{DefaultHasher, Hasher};
 
-/// Appends a key: each of its parts behind its length.
-pub fn write<'a>(parts: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u8>) {
-    for part in parts {
-        out.extend_from_slice(&(part.len() as u32).to_le_bytes());
-        out.extend_from_slice(part);
-    }
-}
+pub use mysync_change::key::write_parts as write;
 
 /// The parts of a key.
 pub fn parts(mut key: &[u8]) -> impl Iterator<Item = &[u8]> {

@@ -3,12 +3,11 @@
 //! With one partition a row is decoded straight into the bytes that the log keeps. With several its key decides where it goes, so it is decoded
 //! aside first. A change of the key is two records, one under each key, and both have both images.
 
-use std::hash::Hasher;
-
 use mysync_change::block::BlockBuilder;
 use mysync_change::envelope::EnvelopeError;
 use mysync_change::rows::Operation;
 use mysync_change::schema::{Fingerprint, TableShape};
+use mysync_change::{key, routing};
 
 use crate::decode::{Change, DecodeError, KeySpans, Rows, RowsEvent};
 use crate::dump::Windows;
@@ -17,11 +16,30 @@ use crate::plan::Plan;
 /// What is needed for one row after the other.
 #[derive(Debug)]
 pub(super) struct RowWriter {
-    partitions: usize,
+    router: Router,
     /// Images that are not where the log keeps them.
     aside: Vec<u8>,
     before: KeySpans,
     after: KeySpans,
+}
+
+/// Knows where rows go.
+#[derive(Debug)]
+struct Router {
+    partitions: usize,
+    key: Vec<u8>,
+}
+
+impl Router {
+    /// Which partition holds a key.
+    fn partition<'a>(&mut self, shape: &TableShape, values: impl Iterator<Item = &'a [u8]>) -> usize {
+        if self.partitions == 1 {
+            return 0;
+        }
+        self.key.clear();
+        key::write(&mut self.key, &shape.database, &shape.name, values);
+        routing::partition(&self.key, self.partitions)
+    }
 }
 
 /// Why a row could not be written.
@@ -44,7 +62,8 @@ impl From<EnvelopeError> for RowError {
 
 impl RowWriter {
     pub fn new(partitions: usize) -> Self {
-        Self { partitions, aside: Vec::new(), before: KeySpans::default(), after: KeySpans::default() }
+        let router = Router { partitions, key: Vec::new() };
+        Self { router, aside: Vec::new(), before: KeySpans::default(), after: KeySpans::default() }
     }
 
     /// Writes the event's rows behind the first `skip` ones; `number` is the first row's place in its transaction. `noted`: who wants to know
@@ -63,7 +82,7 @@ impl RowWriter {
         while !rows.is_empty() {
             if count < skip {
                 rows.skip()?;
-            } else if self.partitions == 1 {
+            } else if self.router.partitions == 1 {
                 self.write_in_place(&mut rows, event.change, plan, number + count, block, noted.as_deref_mut())?;
             } else {
                 self.write_by_key(&mut rows, event.change, plan, number + count, block, noted.as_deref_mut())?;
@@ -74,8 +93,8 @@ impl RowWriter {
     }
 
     /// Which partition holds a key.
-    pub fn partition<'a>(&self, shape: &'a TableShape, parts: impl Iterator<Item = &'a [u8]>) -> usize {
-        if self.partitions == 1 { 0 } else { partition(shape, parts, self.partitions) }
+    pub fn partition<'a>(&mut self, shape: &TableShape, values: impl Iterator<Item = &'a [u8]>) -> usize {
+        self.router.partition(shape, values)
     }
 
     #[inline]
@@ -134,20 +153,20 @@ impl RowWriter {
         block: &mut BlockBuilder,
         noted: Option<&mut Windows>,
     ) -> Result<(), RowError> {
-        let Self { partitions, before, after, aside } = self;
+        let Self { router, before, after, aside } = self;
         let (shape, fingerprint) = (plan.shape(), plan.fingerprint());
         aside.clear();
         match change {
             Change::Insert => {
                 rows.after(aside, after)?;
                 note(noted, after, aside);
-                let partition = partition(shape, after.parts(aside), *partitions);
+                let partition = router.partition(shape, after.parts(aside));
                 put(block, partition, fingerprint, Operation::Insert, number, (&[], aside), true)?;
             }
             Change::Delete => {
                 rows.before(aside, before)?;
                 note(noted, before, aside);
-                let partition = partition(shape, before.parts(aside), *partitions);
+                let partition = router.partition(shape, before.parts(aside));
                 put(block, partition, fingerprint, Operation::Delete, number, (aside, &[]), false)?;
             }
             Change::Update => {
@@ -156,7 +175,7 @@ impl RowWriter {
                 rows.after(aside, after)?;
                 note_both(noted, before, after, aside);
                 let images = aside.split_at(middle);
-                let old = partition(shape, before.parts(aside), *partitions);
+                let old = router.partition(shape, before.parts(aside));
                 if !before.changed(after, aside) {
                     put(block, old, fingerprint, Operation::Update, number, images, true)?;
                     return Ok(());
@@ -164,7 +183,7 @@ impl RowWriter {
                 // A part of the key that the after image does not hold is as it was.
                 let parts = before.parts(aside).zip(after.parts(aside));
                 let parts = parts.map(|(before, after)| if after.is_empty() { before } else { after });
-                let new = partition(shape, parts, *partitions);
+                let new = router.partition(shape, parts);
                 put(block, old, fingerprint, Operation::MoveOut, number, images, true)?;
                 put(block, new, fingerprint, Operation::MoveIn, number, images, true)?;
             }
@@ -211,58 +230,4 @@ fn put(
     row.images().extend_from_slice(after);
     row.finish(has_after);
     Ok(())
-}
-
-/// Which partition holds a key. Part of the log's format: a log keeps its keys where they are.
-fn partition<'a>(shape: &'a TableShape, parts: impl Iterator<Item = &'a [u8]>, partitions: usize) -> usize {
-    let mut hash = Fnv::default();
-    for part in [shape.database.as_bytes(), shape.name.as_bytes()].into_iter().chain(parts) {
-        hash.write(part);
-        // Parts of other lengths do not run into each other.
-        hash.write(&(part.len() as u32).to_le_bytes());
-    }
-    // The low bits of FNV mix less than the high ones.
-    let hash = hash.finish();
-    ((hash ^ hash >> 32) % partitions.max(1) as u64) as usize
-}
-
-/// FNV-1a with 64 bits.
-struct Fnv(u64);
-
-impl Default for Fnv {
-    fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Hasher for Fnv {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_stay_where_they_are_and_spread() {
-        let shape =
-            TableShape { database: "shop".into(), name: "users".into(), columns: Vec::new(), primary_key: vec![0] };
-        let place = |id: i64, partitions| partition(&shape, [&id.to_le_bytes()[..]].into_iter(), partitions);
-        // A change of these numbers orphans the keys of every log there is.
-        assert_eq!([1, 2, 3, 4, 5, 6, 7, 8].map(|id| place(id, 16)), PLACES);
-        let mut counts = [0; 16];
-        (0..16_000).for_each(|id| counts[place(id, 16)] += 1);
-        assert!(counts.iter().all(|count| (700..1300).contains(count)), "{counts:?}");
-        assert!((0..100).all(|id| place(id, 1) == 0));
-    }
-
-    const PLACES: [usize; 8] = [4, 6, 6, 0, 1, 1, 0, 8];
 }

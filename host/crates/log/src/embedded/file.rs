@@ -26,7 +26,7 @@ use crate::error::LogError;
 
 pub const NAME: &str = "log.sqlite";
 /// The format that this program writes and reads.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 /// Marks the file as a log of MySync: "MySy".
 const APPLICATION: i64 = 0x4d79_5379;
 /// A small commit writes two pages, a large block many: twice the page costs the former a quarter more and spares the latter a tenth.
