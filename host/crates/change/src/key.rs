@@ -14,28 +14,28 @@
 
 /// Appends a row's key.
 #[inline]
-pub fn write<'a>(out: &mut Vec<u8>, database: &str, table: &str, values: impl Iterator<Item = &'a [u8]>) {
-    write_part(out, database.as_bytes());
-    write_part(out, table.as_bytes());
-    write_parts(out, values);
+pub fn write<'a>(database: &str, table: &str, values: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u8>) {
+    write_part(database.as_bytes(), out);
+    write_part(table.as_bytes(), out);
+    write_parts(values, out);
 }
 
 /// Appends a table event's key.
-pub fn write_event(out: &mut Vec<u8>, database: &str, table: &str, seq: u64) {
-    write_part(out, b"");
-    write_part(out, database.as_bytes());
-    write_part(out, table.as_bytes());
-    write_part(out, &seq.to_le_bytes());
+pub fn write_event(database: &str, table: &str, seq: u64, out: &mut Vec<u8>) {
+    write_part(b"", out);
+    write_part(database.as_bytes(), out);
+    write_part(table.as_bytes(), out);
+    write_part(&seq.to_le_bytes(), out);
 }
 
 /// Appends the part of a key that tells the rows of one table apart.
 #[inline]
-pub fn write_parts<'a>(out: &mut Vec<u8>, values: impl Iterator<Item = &'a [u8]>) {
-    values.for_each(|value| write_part(out, value));
+pub fn write_parts<'a>(values: impl Iterator<Item = &'a [u8]>, out: &mut Vec<u8>) {
+    values.for_each(|value| write_part(value, out));
 }
 
 #[inline]
-fn write_part(out: &mut Vec<u8>, bytes: &[u8]) {
+fn write_part(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
     out.extend_from_slice(bytes);
 }
@@ -46,7 +46,7 @@ mod tests {
 
     fn key(database: &str, table: &str, values: &[&[u8]]) -> Vec<u8> {
         let mut key = Vec::new();
-        write(&mut key, database, table, values.iter().copied());
+        write(database, table, values.iter().copied(), &mut key);
         key
     }
 
@@ -55,7 +55,7 @@ mod tests {
         let expected = b"\x04\0\0\0shop\x05\0\0\0users\x08\0\0\0\x07\0\0\0\0\0\0\0";
         assert_eq!(key("shop", "users", &[&7i64.to_le_bytes()]), expected);
         let mut event = Vec::new();
-        write_event(&mut event, "shop", "users", 7);
+        write_event("shop", "users", 7, &mut event);
         assert_eq!(event, [&b"\0\0\0\0"[..], expected].concat());
     }
 

@@ -100,7 +100,7 @@ mod tests {
     fn keys_stay_where_they_are_and_spread() {
         let place = |id: i64, partitions| {
             let mut key = Vec::new();
-            crate::key::write(&mut key, "shop", "users", [&id.to_le_bytes()[..]].into_iter());
+            crate::key::write("shop", "users", [&id.to_le_bytes()[..]].into_iter(), &mut key);
             partition(&key, partitions)
         };
         // A change of these numbers orphans the keys of every log there is.

@@ -37,7 +37,7 @@ impl Router {
             return 0;
         }
         self.key.clear();
-        key::write(&mut self.key, &shape.database, &shape.name, values);
+        key::write(&shape.database, &shape.name, values, &mut self.key);
         routing::partition(&self.key, self.partitions)
     }
 }
