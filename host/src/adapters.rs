@@ -7,13 +7,14 @@ use mysync_binlog::connection::ConnectionSettings;
 use mysync_binlog::source::{MysqlSettings, Selected, StartAt};
 use mysync_binlog::tls::{TlsMode as BinlogTlsMode, TlsSettings};
 use mysync_connectors::redis;
-use mysync_log::{LogError, LogSettings as EmbeddedSettings, OutsideReader, Seen};
+use mysync_log::{LogError, LogSettings as EmbeddedLogSettings, OutsideReader, Seen};
 use mysync_pipeline::failure::Failure;
 use mysync_wasm::{Grant, Limits, PluginSettings};
 use sha2::{Digest, Sha256};
 
 use crate::config::{
-    FirstLoad, LogSettings, RedisSettings, Secret, Settings, SourceSettings, Start, TlsMode, WriterSettings,
+    EmbeddedSettings, FirstLoad, LogSettings, RedisSettings, Secret, Settings, SourceSettings, Start, TlsMode,
+    WriterSettings,
 };
 use crate::fault::Fault;
 
@@ -74,12 +75,13 @@ pub fn mysql(source: &SourceSettings, log_id: &str, partitions: u32) -> MysqlSet
 }
 
 /// The log of this process.
-pub fn log(settings: &Settings) -> EmbeddedSettings {
-    let LogSettings { dir, partitions, max_bytes, retention } = settings.log.clone();
+pub fn embedded(settings: &Settings, embedded: &EmbeddedSettings) -> EmbeddedLogSettings {
+    let LogSettings { dir, partitions, .. } = settings.log.clone();
+    let EmbeddedSettings { max_bytes, retention } = *embedded;
     let writers = settings.writers.iter().map(|writer| writer.name.clone()).collect();
     let loaded = settings.writers.iter().filter(|writer| writer.dump == FirstLoad::Initial);
     let loaded = loaded.map(|writer| writer.name.clone()).collect();
-    EmbeddedSettings { dir, partitions, max_bytes, retention, writers, loaded }
+    EmbeddedLogSettings { dir, partitions, max_bytes, retention, writers, loaded }
 }
 
 /// The log as the configuration wants it, seen from outside.

@@ -99,7 +99,7 @@ impl Admin {
     ) -> Result<Option<Self>, Fault> {
         let Some(address) = settings.listen else { return Ok(None) };
         let listener = TcpListener::bind(address).await.map_err(|error| {
-            let cure = "another mysync may be running; choose another admin.listen, or \"none\"";
+            let cure = "another mysync may be running; give another address by --admin or admin.listen, or set that to \"none\"";
             Fault::failed("ADMIN_LISTEN", format!("cannot listen on {address}: {error}: {cure}"))
         })?;
         let mut router = router(Shared { observed, metrics, commands, dumps });
@@ -240,7 +240,7 @@ mod tests {
     async fn bind(listen: &str, board: Arc<Board>) -> Result<(Option<Admin>, mpsc::Receiver<Command>), Fault> {
         let (commands, asked) = mpsc::channel(COMMANDS_MAX);
         let metrics = PrometheusBuilder::new().build_recorder().handle();
-        let settings = AdminSettings { listen: listen.parse().ok() };
+        let settings = AdminSettings { listen: listen.parse().ok(), allow_remote: false };
         let observed = Observed::new("shop".to_owned(), board);
         let admin = Admin::bind(&settings, observed, metrics, commands, Dumps::none()).await?;
         Ok((admin, asked))

@@ -18,13 +18,19 @@ use tokio::sync::mpsc;
 
 use crate::adapters;
 use crate::admin::Command;
-use crate::config::{ConnectorSettings, FirstLoad, Settings, WriterSettings};
+use crate::config::{ConnectorSettings, FirstLoad, LogKind, Settings, WriterSettings};
 use crate::fault::Fault;
+use crate::role::Role;
 use crate::supervisor::{Launch, Supervisor};
 
 /// Opens the log before anything else: of two processes on one log the second says who has it.
 pub fn open_log(settings: &Settings) -> Result<EmbeddedLog, Fault> {
-    Ok(EmbeddedLog::open(&adapters::log(settings)).map_err(Failure::from)?)
+    match &settings.log.kind {
+        LogKind::Embedded(embedded) => {
+            Ok(EmbeddedLog::open(&adapters::embedded(settings, embedded)).map_err(Failure::from)?)
+        }
+        LogKind::Kafka(_) => Err(Fault::unusable("LOG_KIND", "the log on Kafka cannot be run yet")),
+    }
 }
 
 /// Runs capture and every writer until the end begins.
@@ -35,6 +41,7 @@ pub async fn run(
     shutdown: Shutdown,
     commands: mpsc::Receiver<Command>,
     (orders, book): (Orders, OrderBook),
+    _role: Role,
 ) -> Result<(), Fault> {
     let log = Arc::new(log);
     let cache_dir = Some(settings.log.dir.join("compiled"));

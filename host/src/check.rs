@@ -297,16 +297,13 @@ async fn accepts(engine: &Engine, settings: &Settings, writer: &WriterSettings, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{EmbeddedSettings, LogKind};
 
     #[test]
     fn looking_at_the_log_directory_leaves_nothing_behind() {
         let folder = tempfile::tempdir().unwrap();
-        let log = |dir: &str| LogSettings {
-            dir: folder.path().join(dir),
-            partitions: 1,
-            max_bytes: 1,
-            retention: std::time::Duration::ZERO,
-        };
+        let kind = LogKind::Embedded(EmbeddedSettings::default());
+        let log = |dir: &str| LogSettings { dir: folder.path().join(dir), partitions: 1, kind: kind.clone() };
         assert_eq!(log_directory(&log("new/deeper")).level, Level::Ok);
         assert_eq!(log_directory(&log("")).level, Level::Ok);
         std::fs::write(folder.path().join("file"), "").unwrap();

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, value_parser};
 
 use crate::config::ROWS_PER_SECOND_MAX;
+use crate::moment;
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done; for `status` and `check`: everything is well
   1    something that ran or was looked at is not well; the message says what
   2    the command line or the configuration cannot be used, or the running process cannot be reached
-  130  ended at once by SIGINT (143: by SIGTERM); for `run` by a second one";
+  130  ended at once by SIGINT (143: by SIGTERM); for `run`, `capture` and `deliver` by a second one";
 
 /// Keeps Redis equal to MySQL, through sandboxed writers.
 #[derive(Debug, Parser)]
@@ -25,7 +26,12 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Captures changes and delivers them to every writer, until SIGTERM or SIGINT
-    Run(ConfigFile),
+    Run(RunOptions),
+    /// Captures changes into a log on Kafka and delivers none, until SIGTERM or SIGINT. Of several such processes one captures, and the others
+    /// stand by
+    Capture(RunOptions),
+    /// Delivers what a log on Kafka holds to every writer, until SIGTERM or SIGINT. Several such processes share the partitions
+    Deliver(RunOptions),
     /// Checks configuration, source, log, stores and writers; moves nothing
     Check(ConfigFile),
     /// Shows what the running process does, with the reason for every stop
@@ -47,6 +53,16 @@ pub struct ConfigFile {
     /// The main file
     #[arg(long, short, env = "MYSYNC_CONFIG", default_value = "mysync.toml", value_name = "FILE")]
     pub config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct RunOptions {
+    #[command(flatten)]
+    pub config: ConfigFile,
+    /// Listen here for health, metrics and commands, instead of where the configuration says: each process of a machine needs an address of
+    /// its own
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub admin: Option<SocketAddr>,
 }
 
 /// Which running process.
@@ -154,8 +170,9 @@ pub struct RewindOptions {
     pub name: String,
     #[command(flatten)]
     pub config: ConfigFile,
-    /// `start`, or the sequence number of the record behind which to begin: only the partition that holds it moves
-    #[arg(long, value_name = "start|SEQ", default_value = "start", value_parser = RewindTo::parse)]
+    /// `start`; the sequence number of the record behind which to begin, or the record to begin with as PARTITION@OFFSET in Kafka: only the
+    /// partition that holds it moves; or a time such as 2026-11-25T10:00:00Z: what was committed from then on is written again
+    #[arg(long, value_name = "start|SEQ|TIME|PARTITION@OFFSET", default_value = "start", value_parser = RewindTo::parse)]
     pub to: RewindTo,
 }
 
@@ -173,7 +190,15 @@ pub struct RebaseOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RewindTo {
     Start,
+    /// The record with this number.
     Behind(u64),
+    /// What was committed from here on, in microseconds since 1970.
+    Time(u64),
+    /// The record with this offset, as Kafka counts them.
+    Offset {
+        partition: u32,
+        offset: i64,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -184,9 +209,19 @@ pub enum RebaseTo {
 
 impl RewindTo {
     fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "start" => Ok(RewindTo::Start),
-            seq => seq.parse().map(RewindTo::Behind).map_err(|_| "it is `start` or a sequence number".to_owned()),
+        const EXPECTED: &str =
+            "it is `start`, a sequence number, a time such as 2026-11-25T10:00:00Z, or PARTITION@OFFSET";
+        let expected = |_| EXPECTED.to_owned();
+        if text == "start" {
+            return Ok(RewindTo::Start);
+        }
+        if let Some((partition, offset)) = text.split_once('@') {
+            let offset = offset.parse().ok().filter(|offset| *offset >= 0).ok_or_else(|| EXPECTED.to_owned())?;
+            return Ok(RewindTo::Offset { partition: partition.parse().map_err(expected)?, offset });
+        }
+        match text.contains(['-', ':']) && text.starts_with(|first: char| first.is_ascii_digit()) {
+            true => moment::parse(text).map(RewindTo::Time),
+            false => text.parse().map(RewindTo::Behind).map_err(expected),
         }
     }
 }
@@ -223,10 +258,30 @@ mod tests {
     }
 
     #[test]
+    fn each_process_has_an_address_of_its_own() {
+        let options =
+            |words: &str| match Cli::try_parse_from(format!("mysync {words}").split_whitespace()).ok()?.command {
+                Command::Run(options) | Command::Capture(options) | Command::Deliver(options) => Some(options.admin),
+                _ => None,
+            };
+        for command in ["run", "capture", "deliver"] {
+            assert_eq!(options(&format!("{command} -c other.toml")), Some(None));
+            let address = options(&format!("{command} --admin 127.0.0.1:7071")).unwrap();
+            assert_eq!(address.unwrap().port(), 7071);
+            assert_eq!(options(&format!("{command} --admin localhost:7071")), None);
+        }
+    }
+
+    #[test]
     fn places_are_told_apart() {
         assert_eq!(RewindTo::parse("start"), Ok(RewindTo::Start));
         assert_eq!(RewindTo::parse("42"), Ok(RewindTo::Behind(42)));
-        assert!(RewindTo::parse("end").is_err() && RewindTo::parse("-1").is_err());
+        assert_eq!(RewindTo::parse("2026-11-24T11:30:45+02:00"), Ok(RewindTo::Time(1_795_512_645_000_000)));
+        assert_eq!(RewindTo::parse("3@0"), Ok(RewindTo::Offset { partition: 3, offset: 0 }));
+        for wrong in ["end", "-1", "", "@1", "1@", "1@-1", "-1@1", "1@2@3", "1@9223372036854775808", "1.5"] {
+            assert!(RewindTo::parse(wrong).unwrap_err().contains("PARTITION@OFFSET"), "{wrong}");
+        }
+        assert!(RewindTo::parse("2026-11-24T11:30:45").unwrap_err().contains("no zone"));
         let cli = Cli::try_parse_from(["mysync", "writer", "rebase", "users", "--to", "end"]).unwrap();
         assert!(
             matches!(cli.command, Command::Writer(WriterCommand::Rebase(options)) if options.to == RebaseTo::End && options.name == "users")

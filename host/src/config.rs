@@ -7,6 +7,8 @@ mod error;
 #[cfg(test)]
 mod fixtures;
 mod folders;
+mod kafka;
+mod log;
 mod names;
 mod operation;
 mod secret;
@@ -26,7 +28,9 @@ use toml::de::DeTable;
 pub use connectors::{ConnectorSettings, RedisSettings};
 pub use error::{ConfigError, Mistake};
 pub use folders::{FirstLoad, FolderSettings, WriterSettings};
-pub use operation::{AdminSettings, DumpSettings, LogFormat, LogSettings, ROWS_PER_SECOND_MAX, TelemetrySettings};
+pub use kafka::{Cleanup, Compression, KafkaSettings, KafkaTls, Sasl, SaslMechanism, Topics};
+pub use log::{EmbeddedSettings, LogKind, LogSettings};
+pub use operation::{AdminSettings, DumpSettings, LogFormat, ROWS_PER_SECOND_MAX, TelemetrySettings};
 pub use secret::{Secret, Variables};
 pub use source::{SourceSettings, Start, TlsMode};
 pub use url::encode;
@@ -109,8 +113,8 @@ impl Settings {
         }
         Ok(Self {
             path: path.to_owned(),
+            log: log::read(origin, log, &source.name)?,
             source,
-            log: operation::read_log(origin, log)?,
             connectors,
             folders: read,
             writers: Vec::new(),
@@ -138,6 +142,15 @@ impl Settings {
         let mut doubts = Vec::new();
         if self.writers.is_empty() {
             doubts.push("no writer is configured: changes go into the log and nowhere else".to_owned());
+        }
+        if let LogKind::Kafka(kafka) = &self.log.kind
+            && kafka.shows_password()
+        {
+            doubts.push(
+                "log.sasl sends its password to the brokers as it is, over connections that are not encrypted: add [log.tls], or use \
+                 scram-sha-512"
+                    .to_owned(),
+            );
         }
         for (i, writer) in self.writers.iter().enumerate() {
             let captured = |table: &&mysync_change::pattern::Pattern| {
@@ -167,25 +180,30 @@ impl Settings {
 
 /// `[admin]` alone: looking at a process needs none of its secrets.
 pub fn load_admin(path: &Path) -> Result<AdminSettings, Vec<ConfigError>> {
-    load_part(path, "admin", |_, section| operation::read_admin(section))
+    load_part(path, |_, root| {
+        let section = root.get("admin").map(|value| value.section("[admin]")).transpose()?;
+        operation::read_admin(section)
+    })
 }
 
-/// `[log]` alone.
+/// `[log]` alone, and the source's name: looking at the log needs no login to MySQL.
 pub fn load_log(path: &Path) -> Result<LogSettings, Vec<ConfigError>> {
-    load_part(path, "log", operation::read_log)
+    load_part(path, |origin, root| {
+        let source = source::read_name(&mut root.required("source")?.section("[source]")?)?;
+        let section = root.get("log").map(|value| value.section("[log]")).transpose()?;
+        log::read(origin, section, &source)
+    })
 }
 
 fn load_part<T>(
     path: &Path,
-    key: &'static str,
-    read: impl FnOnce(Origin<'_>, Option<Section<'_>>) -> Result<T, ConfigError>,
+    read: impl FnOnce(Origin<'_>, &mut Section<'_>) -> Result<T, ConfigError>,
 ) -> Result<T, Vec<ConfigError>> {
     let load = || {
         let text = read_file(path, MAIN_BYTES_MAX)?;
         let origin = Origin { path, text: &text, variables: Some(&environment) };
         let table = DeTable::parse(&text).map_err(|error| origin.syntax(&error))?;
-        let section = Section::root(origin, table.get_ref()).get(key);
-        read(origin, section.map(|value| value.section(&format!("[{key}]"))).transpose()?)
+        read(origin, &mut Section::root(origin, table.get_ref()))
     };
     load().map_err(|error| vec![error])
 }

@@ -9,7 +9,9 @@ mod client;
 mod config;
 mod dump;
 mod fault;
+mod moment;
 mod records;
+mod role;
 mod signals;
 mod status;
 mod supervisor;
@@ -17,7 +19,6 @@ mod tail;
 mod telemetry;
 mod writer;
 
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -31,9 +32,10 @@ use tracing::{info, warn};
 
 use admin::dumps::Dumps;
 use admin::{Admin, COMMANDS_MAX, Observed};
-use cli::{Cli, Command, ConfigFile, LogCommand, WriterCommand};
+use cli::{Cli, Command, ConfigFile, LogCommand, RunOptions, WriterCommand};
 use config::Settings;
 use fault::Fault;
+use role::Role;
 use writer::Move;
 
 #[global_allocator]
@@ -41,7 +43,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Run(options) => run(&options.config),
+        Command::Run(options) => run(&options, Role::Run),
+        Command::Capture(options) => run(&options, Role::Capture),
+        Command::Deliver(options) => run(&options, Role::Deliver),
         Command::Check(options) => runtime().and_then(|runtime| runtime.block_on(check::run(&options.config))),
         Command::Status(options) => status::run(&options),
         Command::Dump(options) => runtime().and_then(|runtime| runtime.block_on(dump::run(&options))),
@@ -64,8 +68,12 @@ fn move_writer(name: &str, config: &ConfigFile, to: Move) -> Result<ExitCode, Fa
     runtime()?.block_on(writer::run(name, config, to))
 }
 
-fn run(config: &Path) -> Result<ExitCode, Fault> {
-    let settings = Settings::load(config)?;
+fn run(options: &RunOptions, role: Role) -> Result<ExitCode, Fault> {
+    let mut settings = Settings::load(&options.config.config)?;
+    role.check(&settings.log)?;
+    if let Some(address) = options.admin {
+        settings.admin.listen_on(address)?;
+    }
     telemetry::start_logging(&settings.telemetry)?;
     let metrics = telemetry::start_metrics()?;
     for warning in &settings.warnings {
@@ -87,7 +95,7 @@ fn run(config: &Path) -> Result<ExitCode, Fault> {
         }
         tokio::spawn(telemetry::keep_up(metrics));
         info!(version = env!("CARGO_PKG_VERSION"), source = settings.source.name, "mysync starts");
-        assemble::run(settings, log, board, shutdown, asked, (orders, book)).await?;
+        assemble::run(settings, log, board, shutdown, asked, (orders, book), role).await?;
         info!("mysync ended");
         Ok(ExitCode::SUCCESS)
     })

@@ -41,6 +41,7 @@ impl Move {
 pub async fn run(name: &str, config: &ConfigFile, to: Move) -> Result<ExitCode, Fault> {
     let settings = Settings::load(&config.config)?;
     let writer = find(&settings, name)?;
+    refuse_without_kafka(to)?;
     let ConnectorSettings::Redis(redis) = settings
         .connectors
         .get(&writer.connector)
@@ -96,6 +97,20 @@ fn find<'s>(settings: &'s Settings, name: &str) -> Result<&'s WriterSettings, Fa
         let known = if known.is_empty() { "none at all".to_owned() } else { known.join(", ") };
         Fault::unusable("WRITER_UNKNOWN", format!("there is no writer {name}; there is {known}"))
     })
+}
+
+/// The embedded log finds records by their numbers only.
+fn refuse_without_kafka(to: Move) -> Result<(), Fault> {
+    let what = match to {
+        Move::Rewind(RewindTo::Time(_)) => "a time",
+        Move::Rewind(RewindTo::Offset { .. }) => "an offset",
+        Move::Rewind(RewindTo::Start | RewindTo::Behind(_)) | Move::Rebase(_) => return Ok(()),
+    };
+    let message = format!(
+        "a writer cannot be rewound to {what} with the embedded log: 'mysync log tail' shows records with their times and numbers; give the \
+         number of the one before"
+    );
+    Err(Fault::unusable("LOG_KIND", message))
 }
 
 async fn move_partition(
@@ -224,7 +239,7 @@ fn unreadable(error: EnvelopeError) -> Failure {
 
 /// The fence that says so. A writer that begins at the log's start owes nothing to a former mapping.
 fn replacement(log_id: &str, fence: Option<&Fence>, place: Place, to: Move) -> Fence {
-    let keeps = matches!(to, Move::Rewind(RewindTo::Behind(_)));
+    let keeps = matches!(to, Move::Rewind(to) if to != RewindTo::Start);
     let digest = fence.filter(|_| keeps).map_or("", |fence| &fence.digest).to_owned();
     Fence::new(log_id.to_owned(), format!("mysync writer {}", to.verb()), digest, place)
 }

@@ -31,8 +31,9 @@ fn the_smallest_configuration_has_good_defaults() {
     assert_eq!(settings.source.start, Start::Now);
     assert_eq!((settings.source.tls.mode, settings.source.server_id), (TlsMode::Preferred, None));
     assert_eq!(settings.log.dir, fixtures("good/data"));
-    assert_eq!((settings.log.partitions, settings.log.max_bytes), (1, 10 << 30));
-    assert_eq!(settings.log.retention, Duration::from_secs(86_400));
+    assert_eq!(settings.log.partitions, 1);
+    let LogKind::Embedded(embedded) = settings.log.kind else { panic!("{:?}", settings.log) };
+    assert_eq!(embedded, EmbeddedSettings { max_bytes: 10 << 30, retention: Duration::from_secs(86_400) });
     assert_eq!(settings.dump.rows_per_second, None);
     assert_eq!(settings.admin.listen.unwrap().to_string(), "127.0.0.1:7070");
     assert_eq!((settings.telemetry.log, settings.telemetry.level.as_str()), (LogFormat::Human, "info"));
@@ -54,8 +55,9 @@ fn every_key_is_read() {
     assert_eq!(source.tls.mode, TlsMode::VerifyIdentity);
     assert_eq!(source.tls.key.as_ref().unwrap(), &fixtures("good/client.key"));
     assert_eq!(settings.log.dir, fixtures("good/state"));
-    assert_eq!((settings.log.partitions, settings.log.max_bytes), (4, 2 << 30));
-    assert_eq!(settings.log.retention, Duration::from_secs(36 * 3600));
+    assert_eq!(settings.log.partitions, 4);
+    let LogKind::Embedded(embedded) = settings.log.kind else { panic!("{:?}", settings.log) };
+    assert_eq!(embedded, EmbeddedSettings { max_bytes: 2 << 30, retention: Duration::from_secs(36 * 3600) });
     let ConnectorSettings::Redis(cache) = &settings.connectors["cache"];
     assert_eq!(cache.url.password.as_ref().unwrap().expose(), "hunter2:@/%", "a file is taken as it is");
     assert_eq!(cache.url.database, "3");
@@ -65,6 +67,94 @@ fn every_key_is_read() {
     assert_eq!(settings.dump.rows_per_second, Some(50_000));
     assert_eq!(settings.admin.listen.unwrap().to_string(), "0.0.0.0:9090");
     assert_eq!((settings.telemetry.log, settings.telemetry.level.as_str()), (LogFormat::Json, "info,mysync_log=debug"));
+}
+
+fn kafka(settings: Settings) -> KafkaSettings {
+    let LogKind::Kafka(kafka) = settings.log.kind else { panic!("{:?}", settings.log) };
+    *kafka
+}
+
+/// The smallest configuration with this `[log]` on Kafka.
+fn with_kafka(more: &str) -> Result<Settings, Vec<ConfigError>> {
+    let folder = tempfile::tempdir().unwrap();
+    let main = std::fs::read_to_string(fixtures("good/smallest.toml")).unwrap();
+    let path = folder.path().join("mysync.toml");
+    std::fs::write(&path, format!("{main}[log]\nkind = \"kafka\"\nbrokers = \"kafka-1.example\"\n{more}")).unwrap();
+    load(&path)
+}
+
+#[test]
+fn a_log_on_kafka_needs_its_brokers_only() {
+    let settings = with_kafka("").unwrap();
+    assert_eq!((settings.log.partitions, settings.warnings.len()), (1, 1), "{:?}", settings.warnings);
+    let expected = KafkaSettings {
+        brokers: vec!["kafka-1.example:9092".to_owned()],
+        prefix: "mysync.shop".to_owned(),
+        topics: Topics::One("mysync.shop".to_owned()),
+        replication: 3,
+        cleanup: Cleanup::Delete,
+        retention: Duration::from_secs(7 * 86_400),
+        group_time: Duration::ZERO,
+        compression: Compression::Lz4,
+        allow: Vec::new(),
+        tls: None,
+        sasl: None,
+    };
+    assert_eq!(kafka(settings), expected);
+}
+
+#[test]
+fn every_key_of_a_log_on_kafka_is_read() {
+    let settings = load(&fixtures("good/kafka.toml")).unwrap();
+    assert_eq!((settings.log.dir.clone(), settings.log.partitions), (fixtures("good/state"), 4));
+    assert!(!format!("{settings:?}").contains("hunter2"), "a password is never shown");
+    let brokers = ["kafka-1.example:9092", "kafka-2.example:9093", "[2001:db8::1]:9094"];
+    let expected = KafkaSettings {
+        brokers: brokers.map(str::to_owned).to_vec(),
+        prefix: "prod.shop".to_owned(),
+        topics: Topics::PerTable("prod.shop.{database}.{table}".to_owned()),
+        replication: 2,
+        cleanup: Cleanup::Compact,
+        retention: Duration::from_secs(36 * 3600),
+        group_time: Duration::from_millis(10),
+        compression: Compression::Zstd,
+        allow: vec!["replication.factor", "min.insync.replicas"],
+        tls: Some(KafkaTls {
+            ca: Some(fixtures("good/ca.pem")),
+            cert: Some(fixtures("good/client.pem")),
+            key: Some(fixtures("good/client.key")),
+            verify_hostname: false,
+        }),
+        sasl: Some(Sasl {
+            mechanism: SaslMechanism::ScramSha512,
+            user: "mysync".to_owned(),
+            password: Secret::new("hunter2:@/%"),
+        }),
+    };
+    assert_eq!(kafka(settings), expected);
+}
+
+#[test]
+fn a_password_that_the_network_could_read_is_warned_of() {
+    let warned = |more: &str| with_kafka(more).unwrap().warnings.iter().any(|doubt| doubt.contains("log.sasl"));
+    let sasl = |mechanism| {
+        format!("sasl = {{ mechanism = \"{mechanism}\", user = \"mysync\", password = \"${{MYSYNC_PASSWORD}}\" }}\n")
+    };
+    assert!(warned(&sasl("plain")));
+    assert!(!warned(&sasl("scram-sha-256")), "only a proof of it is sent");
+    assert!(!warned(&(sasl("plain") + "tls = {}\n")));
+    let kafka = kafka(with_kafka("tls = {}\n").unwrap());
+    assert_eq!(kafka.tls, Some(KafkaTls { ca: None, cert: None, key: None, verify_hostname: true }));
+}
+
+#[test]
+fn the_log_is_looked_at_without_a_login_to_mysql() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mysync.toml");
+    let text = "[source]\nname = \"shop\"\nurl = \"${NOT_SET_ANYWHERE}\"\n";
+    std::fs::write(&path, format!("{text}[log]\nkind = \"kafka\"\nbrokers = \"h\"\n")).unwrap();
+    let log = load_log(&path).unwrap();
+    assert!(matches!(&log.kind, LogKind::Kafka(kafka) if kafka.prefix == "mysync.shop"), "{log:?}");
 }
 
 #[test]
@@ -115,7 +205,7 @@ fn two_writers_never_share_a_name() {
 #[test]
 fn every_mistake_is_told_with_its_line_and_cure() {
     let refused = refusals("bad", |path| load(path).unwrap_err());
-    assert!(refused >= 30, "{refused} fixtures");
+    assert!(refused >= 55, "{refused} fixtures");
 }
 
 #[test]

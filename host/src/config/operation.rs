@@ -1,35 +1,14 @@
-//! `[log]`, `[dump]`, `[admin]`, `[telemetry]`: how the process itself runs.
+//! `[dump]`, `[admin]`, `[telemetry]`: how the process itself runs.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use super::error::ConfigError;
-use super::section::{Origin, Section};
-use super::units;
+use super::section::Section;
+use crate::fault::Fault;
 
-/// A day of changes on disk at most; a store that is away longer is a matter for people.
-const RETENTION: Duration = Duration::from_secs(24 * 3600);
-/// Fits on any disk and holds hours of a busy source.
-const LOG_BYTES: u64 = 10 << 30;
-/// The least that lets capture run ahead of delivery: some blocks.
-const LOG_BYTES_MIN: u64 = 64 << 20;
-/// Each partition is a task with its own connection for every writer.
-const PARTITIONS_MAX: u32 = 256;
 /// More than any server reads: a higher one is a slip of the keyboard.
 pub const ROWS_PER_SECOND_MAX: u64 = 1_000_000_000;
 const LISTEN: &str = "127.0.0.1:7070";
-
-/// The log on this machine.
-#[derive(Debug, Clone)]
-pub struct LogSettings {
-    pub dir: PathBuf,
-    pub partitions: u32,
-    /// At this size capture pauses rather than delete what a writer has not passed.
-    pub max_bytes: u64,
-    /// How long records are kept that every writer has passed.
-    pub retention: Duration,
-}
 
 /// First loads of tables.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +22,28 @@ pub struct DumpSettings {
 pub struct AdminSettings {
     /// None: switched off.
     pub listen: Option<SocketAddr>,
+    /// Whether the address may be another than loopback.
+    pub allow_remote: bool,
+}
+
+impl AdminSettings {
+    /// Listens here instead, by the same rule.
+    pub fn listen_on(&mut self, address: SocketAddr) -> Result<(), Fault> {
+        self.listen = Some(address);
+        self.check_reach().map_err(|message| Fault::unusable("CONFIG_VALUE", format!("--admin {message}")))
+    }
+
+    /// Nobody else may reach it by mistake.
+    fn check_reach(&self) -> Result<(), String> {
+        match self.listen {
+            Some(address) if !address.ip().is_loopback() && !self.allow_remote => Err(
+                "can be reached from other machines, and anybody who reaches it may resume writers and order dumps: listen on 127.0.0.1, or set \
+                 allow_remote = true"
+                    .to_owned(),
+            ),
+            _ => Ok(()),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -65,30 +66,6 @@ impl Default for TelemetrySettings {
     }
 }
 
-pub fn read_log(origin: Origin<'_>, section: Option<Section<'_>>) -> Result<LogSettings, ConfigError> {
-    let mut log =
-        LogSettings { dir: origin.base().join("data"), partitions: 1, max_bytes: LOG_BYTES, retention: RETENTION };
-    let Some(mut section) = section else { return Ok(log) };
-    section.get("kind").map(|value| value.one_of(&[("embedded", ())])).transpose()?;
-    if let Some(value) = section.get("dir") {
-        log.dir = value.path()?;
-    }
-    if let Some(value) = section.get("partitions") {
-        log.partitions = value.number(1, PARTITIONS_MAX)?;
-    }
-    if let Some(value) = section.get("max_bytes") {
-        log.max_bytes = value.parse(units::bytes)?;
-        if log.max_bytes < LOG_BYTES_MIN {
-            return Err(value.wrong("is too small for a log: give it at least 64MiB"));
-        }
-    }
-    if let Some(value) = section.get("retention") {
-        log.retention = value.parse(units::duration)?;
-    }
-    section.finish()?;
-    Ok(log)
-}
-
 pub fn read_dump(section: Option<Section<'_>>) -> Result<DumpSettings, ConfigError> {
     let mut dump = DumpSettings::default();
     let Some(mut section) = section else { return Ok(dump) };
@@ -99,10 +76,10 @@ pub fn read_dump(section: Option<Section<'_>>) -> Result<DumpSettings, ConfigErr
 }
 
 pub fn read_admin(section: Option<Section<'_>>) -> Result<AdminSettings, ConfigError> {
-    let mut admin = AdminSettings { listen: LISTEN.parse().ok() };
+    let mut admin = AdminSettings { listen: LISTEN.parse().ok(), allow_remote: false };
     let Some(mut section) = section else { return Ok(admin) };
     let listen = section.get("listen");
-    let allow_remote = section.get("allow_remote").map_or(Ok(false), |value| value.flag())?;
+    admin.allow_remote = section.get("allow_remote").map_or(Ok(false), |value| value.flag())?;
     if let Some(value) = listen {
         admin.listen = value.parse(|text| match text {
             "none" => Ok(None),
@@ -112,12 +89,7 @@ pub fn read_admin(section: Option<Section<'_>>) -> Result<AdminSettings, ConfigE
                 )
             }),
         })?;
-        if admin.listen.is_some_and(|address| !address.ip().is_loopback()) && !allow_remote {
-            return Err(value.wrong(
-                "can be reached from other machines, and anybody who reaches it may resume writers and order dumps: listen on 127.0.0.1, or set \
-                 allow_remote = true",
-            ));
-        }
+        admin.check_reach().map_err(|message| value.wrong(message))?;
     }
     section.finish()?;
     Ok(admin)
@@ -134,4 +106,22 @@ pub fn read_telemetry(section: Option<Section<'_>>) -> Result<TelemetrySettings,
     }
     section.finish()?;
     Ok(telemetry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_the_command_line_is_held_to_the_same_rule() {
+        let address = |text: &str| text.parse().unwrap();
+        let mut admin = AdminSettings { listen: None, allow_remote: false };
+        admin.listen_on(address("[::1]:7071")).unwrap();
+        assert_eq!(admin.listen, Some(address("[::1]:7071")));
+        let fault = admin.listen_on(address("0.0.0.0:7071")).unwrap_err();
+        assert_eq!((fault.code, fault.exit), ("CONFIG_VALUE", 2));
+        assert!(fault.message.starts_with("--admin can be reached"), "{fault}");
+        admin.allow_remote = true;
+        admin.listen_on(address("0.0.0.0:7071")).unwrap();
+    }
 }

@@ -59,8 +59,7 @@ impl<'a> Section<'a> {
 
     pub fn get(&mut self, key: &'static str) -> Option<Value<'a>> {
         self.known.push(key);
-        let value = self.table.get(key)?;
-        Some(Value { origin: self.origin, name: key.to_owned(), at: value.span().start, value: value.get_ref() })
+        self.foreign(key)
     }
 
     pub fn required(&mut self, key: &'static str) -> Result<Value<'a>, ConfigError> {
@@ -69,6 +68,12 @@ impl<'a> Section<'a> {
             let hint = similar.map_or_else(String::new, |similar| format!(" (is `{similar}` meant to be it?)"));
             self.error(Mistake::Missing, format!("{} needs `{key}`{hint}", self.name))
         })
+    }
+
+    /// A key that does not belong here and is refused by name: no message offers it.
+    pub fn foreign(&self, key: &str) -> Option<Value<'a>> {
+        let value = self.table.get(key)?;
+        Some(Value { origin: self.origin, name: key.to_owned(), at: value.span().start, value: value.get_ref() })
     }
 
     /// All entries, for tables whose keys are names.
@@ -139,6 +144,14 @@ impl<'a> Value<'a> {
         self.expanded(self.raw()?, |value| value)
     }
 
+    /// The same, with something in it.
+    pub fn filled(&self) -> Result<String, ConfigError> {
+        match self.text()? {
+            text if text.is_empty() => Err(self.wrong("is empty")),
+            text => Ok(text),
+        }
+    }
+
     fn expanded(&self, text: &str, each: impl Fn(String) -> String) -> Result<String, ConfigError> {
         match self.origin.variables {
             None => Ok(text.to_owned()),
@@ -198,6 +211,11 @@ impl<'a> Value<'a> {
 
     pub fn texts(&self) -> Result<Vec<String>, ConfigError> {
         self.items("a list of texts")?.iter().map(Value::text).collect()
+    }
+
+    /// Some of a few words.
+    pub fn each_one_of<T: Copy>(&self, words: &[(&str, T)]) -> Result<Vec<T>, ConfigError> {
+        self.items("a list of texts")?.iter().map(|item| item.one_of(words)).collect()
     }
 
     /// Names with `*` in them; at least one.

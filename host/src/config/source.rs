@@ -68,7 +68,7 @@ pub enum Start {
 
 pub fn read(mut section: Section<'_>) -> Result<SourceSettings, ConfigError> {
     let source = SourceSettings {
-        name: section.required("name")?.parse(checked_name)?,
+        name: read_name(&mut section)?,
         url: section.required("url")?.url(&["mysql"])?,
         tables: checked_tables(&section.required("tables")?)?,
         exclude: section.get("exclude").map_or(Ok(Vec::new()), |value| checked_tables(&value))?,
@@ -82,6 +82,11 @@ pub fn read(mut section: Section<'_>) -> Result<SourceSettings, ConfigError> {
     };
     section.finish()?;
     Ok(source)
+}
+
+/// Its name alone.
+pub fn read_name(section: &mut Section<'_>) -> Result<String, ConfigError> {
+    section.required("name")?.parse(checked_name)
 }
 
 fn read_tls(mut section: Section<'_>) -> Result<SourceTls, ConfigError> {

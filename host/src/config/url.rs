@@ -72,7 +72,8 @@ impl fmt::Display for Url {
     }
 }
 
-fn address_of(address: &str) -> Result<(&str, Option<u16>), String> {
+/// A host, IPv6 without its brackets, and its port.
+pub fn address_of(address: &str) -> Result<(&str, Option<u16>), String> {
     let (host, port) = match address.strip_prefix('[') {
         Some(rest) => {
             let (host, rest) = rest.split_once(']').ok_or("has a [ without a ]")?;
