@@ -3,49 +3,32 @@
 //! Rows are written straight into the bytes the log will keep, so a row costs no allocation and is encoded once. The builder gives every row
 //! its sequence number and chains each to the one before it in its partition.
 
+mod partition;
+mod row;
+
 use std::sync::Arc;
 
 use crate::envelope::{self, EnvelopeError, Header, Kind, LogId, TableEvent, TransactionRef};
+use crate::key;
 use crate::position::TransactionId;
-use crate::rows::{ENDS_TRANSACTION, HAS_AFTER, HAS_BEFORE, Operation, ROW_HEADER_LEN};
+use crate::routing::Layout;
+use crate::rows::{Operation, ROW_HEADER_LEN};
 use crate::schema::{Fingerprint, TableShape};
 
-/// A run of rows is closed at this size, so that a reader never has to take much more than a batch at once.
-pub const ENVELOPE_BYTES_MAX: usize = 1 << 20;
+pub use partition::{Message, PartitionBlock};
+pub use row::RowBuilder;
 
-/// One partition's part of a block.
-#[derive(Debug, Default)]
-pub struct PartitionBlock {
-    /// Envelopes, end to end.
-    pub bytes: Vec<u8>,
-    pub first_seq: u64,
-    pub last_seq: u64,
-    pub rows: u64,
-    /// Of the youngest transaction in it: microseconds since 1970.
-    pub committed_us: u64,
-    /// Of the oldest one.
-    pub oldest_us: u64,
-    /// Last sequence number ever given in this partition.
-    prev: u64,
-    open: Option<OpenRun>,
-    /// Where the flags of the last row of the current transaction stand.
-    last_flags: Option<usize>,
-}
+use partition::OpenEnvelope;
 
-/// The run of rows being written.
-#[derive(Debug)]
-struct OpenRun {
-    start: usize,
-    transaction: u64,
-    shape: Fingerprint,
-    first_seq: u64,
-    first_row: u64,
-}
+/// A run of rows is closed at this size, and envelopes that follow each other are one message up to it: large enough that what each costs does
+/// not matter, far below what a broker takes by default.
+pub const MESSAGE_BYTES: usize = 256 << 10;
 
 /// Collects rows of whole transactions, or of a part of a large one.
 #[derive(Debug)]
 pub struct BlockBuilder {
     log_id: LogId,
+    layout: Layout,
     next_seq: u64,
     partitions: Vec<PartitionBlock>,
     shapes: Vec<(Fingerprint, Arc<TableShape>)>,
@@ -63,10 +46,11 @@ pub struct BlockBuilder {
 impl BlockBuilder {
     /// `prevs`: the last sequence number in each partition of the log, 0 for an empty one. `next_seq` lies above all of them.
     pub fn new(log_id: LogId, next_seq: u64, prevs: &[u64]) -> Self {
-        let partitions = prevs.iter().map(|prev| PartitionBlock { prev: *prev, ..Default::default() }).collect();
+        let partitions = prevs.iter().map(|prev| PartitionBlock::behind(*prev)).collect();
         let transaction = TransactionId { gtid: None, file: Arc::from(""), offset: 0 };
         Self {
             log_id,
+            layout: Layout::Runs,
             next_seq,
             partitions,
             shapes: Vec::new(),
@@ -79,8 +63,17 @@ impl BlockBuilder {
         }
     }
 
+    /// For a log of another layout than [`Layout::Runs`].
+    pub fn in_layout(self, layout: Layout) -> Self {
+        Self { layout, ..self }
+    }
+
     pub fn log_id(&self) -> LogId {
         self.log_id
+    }
+
+    pub fn layout(&self) -> Layout {
+        self.layout
     }
 
     pub fn partitions(&self) -> &[PartitionBlock] {
@@ -126,9 +119,9 @@ impl BlockBuilder {
     }
 
     /// Rows that follow were found by a dump: `chunk` stands for the transaction they have none of. With a target only that writer takes
-    /// them.
+    /// them, unless they take the place of what other writers need: where the last record of each key is kept all take them.
     pub fn begin_chunk(&mut self, chunk: TransactionId, found_us: u64, target: Option<Arc<str>>) {
-        (self.kind, self.target) = (Kind::DumpChunk, target);
+        (self.kind, self.target) = (Kind::DumpChunk, target.filter(|_| self.layout == Layout::Runs));
         self.start(chunk, found_us);
     }
 
@@ -144,7 +137,8 @@ impl BlockBuilder {
         self.partitions.iter_mut().for_each(PartitionBlock::end);
     }
 
-    /// Starts a row in `partition`. The caller appends the images and finishes it.
+    /// Starts a row in `partition`. The caller appends the images and finishes it. In [`Layout::Keyed`] it needs its key:
+    /// [`BlockBuilder::keyed_row`].
     #[inline]
     pub fn row(
         &mut self,
@@ -153,17 +147,35 @@ impl BlockBuilder {
         operation: Operation,
         number: u64,
     ) -> Result<RowBuilder<'_>, EnvelopeError> {
+        self.keyed_row(partition, &[], shape, operation, number)
+    }
+
+    /// Starts a row under its key, which only [`Layout::Keyed`] keeps.
+    #[inline]
+    pub fn keyed_row(
+        &mut self,
+        partition: usize,
+        key: &[u8],
+        shape: Fingerprint,
+        operation: Operation,
+        number: u64,
+    ) -> Result<RowBuilder<'_>, EnvelopeError> {
         let seq = self.next_seq;
+        let layout = self.layout;
         let part = &mut self.partitions[partition];
         let joins = part.open.as_ref().is_some_and(|run| {
-            run.transaction == self.ordinal
+            layout == Layout::Runs
+                && run.transaction == self.ordinal
                 && run.shape == shape
-                && part.bytes.len() - run.start < ENVELOPE_BYTES_MAX
+                && part.bytes.len() - run.start < MESSAGE_BYTES
                 && seq - run.first_seq <= u64::from(u32::MAX)
                 && number - run.first_row <= u64::from(u32::MAX)
         });
         if !joins {
-            part.close();
+            part.close(layout);
+            if layout == Layout::Keyed {
+                part.keys.extend_from_slice(key);
+            }
             let header = Header {
                 kind: self.kind,
                 log_id: self.log_id.0,
@@ -177,7 +189,9 @@ impl BlockBuilder {
             };
             let start = part.bytes.len();
             envelope::open(&mut part.bytes, &header)?;
-            part.open = Some(OpenRun { start, transaction: self.ordinal, shape, first_seq: seq, first_row: number });
+            let row = Some(part.bytes.len());
+            let transaction = self.ordinal;
+            part.open = Some(OpenEnvelope { start, row, transaction, shape, first_seq: seq, first_row: number });
         }
         let (first_seq, first_row) = part.open.as_ref().map_or((seq, number), |run| (run.first_seq, run.first_row));
         let at = part.bytes.len();
@@ -195,11 +209,15 @@ impl BlockBuilder {
     /// A record of its own for something that happened to a table, in every partition.
     pub fn table_event(&mut self, shape: Fingerprint, number: u64, event: &TableEvent) -> Result<(), EnvelopeError> {
         for part in &mut self.partitions {
-            part.close();
+            part.close(self.layout);
+            let seq = self.next_seq;
+            if self.layout == Layout::Keyed {
+                key::write_event(&event.database, &event.table, seq, &mut part.keys);
+            }
             let header = Header {
                 kind: Kind::TableEvent,
                 log_id: self.log_id.0,
-                first_seq: self.next_seq,
+                first_seq: seq,
                 prev: part.prev,
                 transaction: TransactionRef::new(&self.transaction),
                 committed_us: self.committed_us,
@@ -211,8 +229,10 @@ impl BlockBuilder {
             envelope::open(&mut part.bytes, &header)?;
             serde_json::to_writer(&mut part.bytes, event)
                 .map_err(|error| EnvelopeError::damaged(start, error.to_string()))?;
-            envelope::close(&mut part.bytes, start);
-            part.count(self.next_seq, self.committed_us);
+            let transaction = self.ordinal;
+            part.open = Some(OpenEnvelope { start, row: None, transaction, shape, first_seq: seq, first_row: number });
+            part.count(seq, self.committed_us);
+            part.close(self.layout);
             self.next_seq += 1;
         }
         Ok(())
@@ -225,7 +245,8 @@ impl BlockBuilder {
         if self.partitions.len() > 1 {
             self.end();
         }
-        self.partitions.iter_mut().for_each(PartitionBlock::close);
+        let layout = self.layout;
+        self.partitions.iter_mut().for_each(|part| part.close(layout));
     }
 
     /// The log has the rows now: empties the block, keeping its numbering and its memory.
@@ -246,79 +267,7 @@ impl BlockBuilder {
     }
 
     fn clear(&mut self) {
-        for part in &mut self.partitions {
-            part.bytes.clear();
-            part.rows = 0;
-            part.open = None;
-            part.last_flags = None;
-        }
+        self.partitions.iter_mut().for_each(PartitionBlock::clear);
         self.shapes.clear();
-    }
-}
-
-impl PartitionBlock {
-    fn close(&mut self) {
-        if let Some(run) = self.open.take() {
-            envelope::close(&mut self.bytes, run.start);
-        }
-    }
-
-    fn end(&mut self) {
-        if let Some(at) = self.last_flags.take() {
-            self.bytes[at] |= ENDS_TRANSACTION;
-        }
-    }
-
-    fn count(&mut self, seq: u64, committed_us: u64) {
-        if self.rows == 0 {
-            self.first_seq = seq;
-            self.oldest_us = committed_us;
-        }
-        self.rows += 1;
-        self.last_seq = seq;
-        self.prev = seq;
-        self.committed_us = committed_us;
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.rows == 0
-    }
-}
-
-/// A row whose images are being written. Dropping it unfinished leaves a damaged block: give the block up.
-#[must_use]
-pub struct RowBuilder<'a> {
-    bytes: &'a mut Vec<u8>,
-    at: usize,
-}
-
-impl RowBuilder<'_> {
-    /// Where images are appended: the before image first, if there is one.
-    #[inline]
-    pub fn images(&mut self) -> &mut Vec<u8> {
-        self.bytes
-    }
-
-    /// The bytes appended so far are the before image.
-    #[inline]
-    pub fn end_before(&mut self) {
-        let len = (self.bytes.len() - self.at - ROW_HEADER_LEN) as u32;
-        self.bytes[self.at + 13] |= HAS_BEFORE;
-        self.bytes[self.at + 14..self.at + 18].copy_from_slice(&len.to_le_bytes());
-    }
-
-    /// Corrects the operation, when the images have shown that it is another.
-    pub fn operation(&mut self, operation: Operation) {
-        self.bytes[self.at + 12] = operation as u8;
-    }
-
-    /// Everything after the before image is the after image; `after` says whether there is one.
-    #[inline]
-    pub fn finish(self, after: bool) {
-        if after {
-            self.bytes[self.at + 13] |= HAS_AFTER;
-        }
-        let len = (self.bytes.len() - self.at - 4) as u32;
-        self.bytes[self.at..self.at + 4].copy_from_slice(&len.to_le_bytes());
     }
 }

@@ -57,6 +57,12 @@ pub struct Row<'a> {
     pub after: Option<&'a [u8]>,
 }
 
+/// Whether the row that `bytes` begin with leaves nothing under its key; the old half of a changed key leaves something under another.
+pub fn removes(bytes: &[u8]) -> bool {
+    let operation = bytes.get(12).copied().and_then(Operation::from_u8);
+    matches!(operation, Some(Operation::Delete | Operation::MoveOut))
+}
+
 /// Reads the row at `at` in a body, and where the next one begins; `None` at the end.
 #[inline]
 pub fn read<'a>(envelope: &Envelope<'a>, at: usize) -> Result<Option<(Row<'a>, usize)>, EnvelopeError> {

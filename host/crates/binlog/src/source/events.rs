@@ -18,7 +18,7 @@ use mysync_change::schema::{Fingerprint, TableShape};
 use tracing::{info, warn};
 
 use super::error::StreamError;
-use super::rows::{RowError, RowWriter};
+use super::rows::{Route, RowError, RowWriter};
 use super::selection::Selected;
 use super::statement::{Name, Statement, beginning};
 use crate::decode::RowsEvent;
@@ -197,8 +197,9 @@ impl EventReader {
             match read.chunk.row(window.next) {
                 None => left_out += 1,
                 Some((image, key)) => {
-                    let partition = rows.partition(shape, keys::parts(key));
-                    let mut row = block.row(partition, fingerprint, Operation::Read, window.next as u64)?;
+                    let Route { partition, key } = rows.route(block.layout(), shape, keys::parts(key));
+                    let number = window.next as u64;
+                    let mut row = block.keyed_row(partition, key, fingerprint, Operation::Read, number)?;
                     row.images().extend_from_slice(image);
                     row.finish(true);
                 }

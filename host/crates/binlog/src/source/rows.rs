@@ -1,13 +1,14 @@
 //! Rows of an event into records of a block.
 //!
-//! With one partition a row is decoded straight into the bytes that the log keeps. With several its key decides where it goes, so it is decoded
-//! aside first. A change of the key is two records, one under each key, and both have both images.
+//! With one partition a row is decoded straight into the bytes that the log keeps. With several its key decides where it goes, and a log of keys
+//! has it under its key: it is decoded aside first. A change of the key is two records, one under each key, and both have both images.
 
 use mysync_change::block::BlockBuilder;
 use mysync_change::envelope::EnvelopeError;
+use mysync_change::key;
+use mysync_change::routing::{self, Layout};
 use mysync_change::rows::Operation;
 use mysync_change::schema::{Fingerprint, TableShape};
-use mysync_change::{key, routing};
 
 use crate::decode::{Change, DecodeError, KeySpans, Rows, RowsEvent};
 use crate::dump::Windows;
@@ -23,22 +24,35 @@ pub(super) struct RowWriter {
     after: KeySpans,
 }
 
-/// Knows where rows go.
+/// Says where rows go.
 #[derive(Debug)]
 struct Router {
     partitions: usize,
     key: Vec<u8>,
 }
 
+/// Where a row goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Route<'k> {
+    pub partition: usize,
+    /// Empty if nobody asks for it.
+    pub key: &'k [u8],
+}
+
 impl Router {
-    /// Which partition holds a key.
-    fn partition<'a>(&mut self, shape: &TableShape, values: impl Iterator<Item = &'a [u8]>) -> usize {
-        if self.partitions == 1 {
-            return 0;
-        }
+    /// Whether rows need their keys.
+    fn asks(&self, layout: Layout) -> bool {
+        self.partitions > 1 || layout == Layout::Keyed
+    }
+
+    #[inline]
+    fn route<'v>(&mut self, layout: Layout, shape: &TableShape, values: impl Iterator<Item = &'v [u8]>) -> Route<'_> {
         self.key.clear();
+        if !self.asks(layout) {
+            return Route { partition: 0, key: &self.key };
+        }
         key::write(&shape.database, &shape.name, values, &mut self.key);
-        routing::partition(&self.key, self.partitions)
+        Route { partition: routing::partition(&self.key, self.partitions), key: &self.key }
     }
 }
 
@@ -82,19 +96,24 @@ impl RowWriter {
         while !rows.is_empty() {
             if count < skip {
                 rows.skip()?;
-            } else if self.router.partitions == 1 {
-                self.write_in_place(&mut rows, event.change, plan, number + count, block, noted.as_deref_mut())?;
-            } else {
+            } else if self.router.asks(block.layout()) {
                 self.write_by_key(&mut rows, event.change, plan, number + count, block, noted.as_deref_mut())?;
+            } else {
+                self.write_in_place(&mut rows, event.change, plan, number + count, block, noted.as_deref_mut())?;
             }
             count += 1;
         }
         Ok(count)
     }
 
-    /// Which partition holds a key.
-    pub fn partition<'a>(&mut self, shape: &TableShape, values: impl Iterator<Item = &'a [u8]>) -> usize {
-        self.router.partition(shape, values)
+    /// Where the row of these values goes.
+    pub fn route<'v>(
+        &mut self,
+        layout: Layout,
+        shape: &TableShape,
+        values: impl Iterator<Item = &'v [u8]>,
+    ) -> Route<'_> {
+        self.router.route(layout, shape, values)
     }
 
     #[inline]
@@ -138,7 +157,8 @@ impl RowWriter {
                 aside.extend_from_slice(row.images().get(start..).unwrap_or_default());
                 row.operation(Operation::MoveOut);
                 row.finish(true);
-                put(block, 0, plan.fingerprint(), Operation::MoveIn, number, aside.split_at(middle - start), true)?;
+                let route = Route { partition: 0, key: &[] };
+                put(block, route, plan.fingerprint(), Operation::MoveIn, number, aside.split_at(middle - start), true)?;
             }
         }
         Ok(())
@@ -154,20 +174,20 @@ impl RowWriter {
         noted: Option<&mut Windows>,
     ) -> Result<(), RowError> {
         let Self { router, before, after, aside } = self;
-        let (shape, fingerprint) = (plan.shape(), plan.fingerprint());
+        let (layout, shape, fingerprint) = (block.layout(), plan.shape(), plan.fingerprint());
         aside.clear();
         match change {
             Change::Insert => {
                 rows.after(aside, after)?;
                 note(noted, after, aside);
-                let partition = router.partition(shape, after.parts(aside));
-                put(block, partition, fingerprint, Operation::Insert, number, (&[], aside), true)?;
+                let route = router.route(layout, shape, after.parts(aside));
+                put(block, route, fingerprint, Operation::Insert, number, (&[], aside), true)?;
             }
             Change::Delete => {
                 rows.before(aside, before)?;
                 note(noted, before, aside);
-                let partition = router.partition(shape, before.parts(aside));
-                put(block, partition, fingerprint, Operation::Delete, number, (aside, &[]), false)?;
+                let route = router.route(layout, shape, before.parts(aside));
+                put(block, route, fingerprint, Operation::Delete, number, (aside, &[]), false)?;
             }
             Change::Update => {
                 rows.before(aside, before)?;
@@ -175,16 +195,16 @@ impl RowWriter {
                 rows.after(aside, after)?;
                 note_both(noted, before, after, aside);
                 let images = aside.split_at(middle);
-                let old = router.partition(shape, before.parts(aside));
+                let old = router.route(layout, shape, before.parts(aside));
                 if !before.changed(after, aside) {
                     put(block, old, fingerprint, Operation::Update, number, images, true)?;
                     return Ok(());
                 }
+                put(block, old, fingerprint, Operation::MoveOut, number, images, true)?;
                 // A part of the key that the after image does not hold is as it was.
                 let parts = before.parts(aside).zip(after.parts(aside));
                 let parts = parts.map(|(before, after)| if after.is_empty() { before } else { after });
-                let new = router.partition(shape, parts);
-                put(block, old, fingerprint, Operation::MoveOut, number, images, true)?;
+                let new = router.route(layout, shape, parts);
                 put(block, new, fingerprint, Operation::MoveIn, number, images, true)?;
             }
         }
@@ -215,14 +235,14 @@ fn note_both(noted: Option<&mut Windows>, before: &KeySpans, after: &KeySpans, i
 /// Writes a row whose images stand elsewhere. An empty before image means that there is none.
 fn put(
     block: &mut BlockBuilder,
-    partition: usize,
+    route: Route<'_>,
     shape: Fingerprint,
     operation: Operation,
     number: u64,
     (before, after): (&[u8], &[u8]),
     has_after: bool,
 ) -> Result<(), EnvelopeError> {
-    let mut row = block.row(partition, shape, operation, number)?;
+    let mut row = block.keyed_row(route.partition, route.key, shape, operation, number)?;
     row.images().extend_from_slice(before);
     if !before.is_empty() {
         row.end_before();
