@@ -402,6 +402,27 @@ mod tests {
     }
 
     #[test]
+    fn the_embedded_log_has_no_times_and_offsets_to_go_to() {
+        for to in [RewindTo::Time(1), RewindTo::Offset { partition: 0, offset: 1 }] {
+            let fault = refuse_without_kafka(Move::Rewind(to)).unwrap_err();
+            assert_eq!((fault.code, fault.exit), ("LOG_KIND", 2));
+        }
+        for to in [Move::Rewind(RewindTo::Start), Move::Rewind(RewindTo::Behind(1)), Move::Rebase(RebaseTo::End)] {
+            assert_eq!(refuse_without_kafka(to), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_writer_that_goes_back_some_way_keeps_its_mapping() {
+        let digest = |to| replacement("log", Some(&fence(LogId([7; 16]), 21)), Place::default(), to).digest;
+        for to in [RewindTo::Behind(1), RewindTo::Time(1), RewindTo::Offset { partition: 0, offset: 1 }] {
+            assert_eq!(digest(Move::Rewind(to)), "digest");
+        }
+        assert_eq!(digest(Move::Rewind(RewindTo::Start)), "");
+        assert_eq!(digest(Move::Rebase(RebaseTo::End)), "");
+    }
+
+    #[test]
     fn another_log_needs_a_rebase() {
         let (ours, other) = (LogId([7; 16]).to_string(), fence(LogId([8; 16]), 21));
         for to in [RewindTo::Start, RewindTo::Behind(21)] {

@@ -52,7 +52,11 @@ impl Fixture {
 
     /// Starts `mysync run` and waits until it answers.
     fn start(&self) -> Running {
-        let mut running = Running(Some(mysync(self.folder.path()).arg("run").spawn().unwrap()));
+        self.start_with(&["run"])
+    }
+
+    fn start_with(&self, arguments: &[&str]) -> Running {
+        let mut running = Running(Some(mysync(self.folder.path()).args(arguments).spawn().unwrap()));
         let deadline = Instant::now() + PATIENCE;
         while std::net::TcpStream::connect(("127.0.0.1", self.admin)).is_err() {
             assert!(Instant::now() < deadline, "nothing listens: {}", said(&running.end("KILL")));
@@ -133,6 +137,32 @@ fn an_unset_variable_is_named_and_nothing_starts() {
 }
 
 #[test]
+fn half_of_the_program_needs_a_log_that_processes_share() {
+    let fixture = Fixture::new();
+    for half in ["capture", "deliver"] {
+        let output = fixture.run(&[half]);
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("[LOG_KIND]") && said.contains("mysync run"), "{said}");
+    }
+    assert!(!fixture.folder.path().join("data").exists());
+}
+
+#[test]
+fn an_address_of_the_command_line_is_open_to_this_machine_only() {
+    let fixture = Fixture::new();
+    let output = fixture.run(&["run", "--admin", "0.0.0.0:0"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("[CONFIG_VALUE] --admin can be reached"), "{}", said(&output));
+    // Where the configuration says, somebody else listens.
+    let _taken = TcpListener::bind(("127.0.0.1", fixture.admin)).unwrap();
+    let fixture = Fixture { admin: free_port(), ..fixture };
+    let mut running = fixture.start_with(&["run", "--admin", &format!("127.0.0.1:{}", fixture.admin)]);
+    assert!(fixture.get("/api/status").contains("\"capture\""));
+    assert_eq!(running.end("TERM").status.code(), Some(0));
+}
+
+#[test]
 fn status_needs_no_secret_and_tells_when_nobody_answers() {
     let fixture = Fixture::new();
     let output = mysync(fixture.folder.path()).arg("status").env_remove("MYSYNC_PASSWORD").output().unwrap();
@@ -147,6 +177,9 @@ fn a_wrong_command_line_is_not_a_failure_of_what_runs() {
         &["fly"][..],
         &["writer", "rewind"],
         &["writer", "rewind", "x", "--to", "end"],
+        &["writer", "rewind", "x", "--to", "2026-11-25"],
+        &["writer", "rewind", "x", "--to", "0@-1"],
+        &["run", "--admin", "localhost:7070"],
         &["dump", "users"],
         &["dump", "--rows-per-second", "0"],
         &["dump", "--writer", "users", "cancel"],
