@@ -33,7 +33,7 @@ const RETENTION_MAX: Duration = Duration::from_secs(36_500 * 24 * 3600);
 const GROUP_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Settings of brokers and topics that break a promise when they are wrong, as Kafka names them, and can be allowed by name.
-const ALLOWABLE: [&str; 8] = [
+const ALLOWABLE: [&str; 11] = [
     "min.insync.replicas",
     "unclean.leader.election.enable",
     "replication.factor",
@@ -42,6 +42,9 @@ const ALLOWABLE: [&str; 8] = [
     "min.compaction.lag.ms",
     "delete.retention.ms",
     "max.message.bytes",
+    "transaction.state.log.replication.factor",
+    "transaction.state.log.min.isr",
+    "offsets.topic.replication.factor",
 ];
 
 /// The log on Kafka.
