@@ -81,7 +81,7 @@ async fn stream<S: Source, L: LogWriter>(
             let lead = log.lead().await?;
             status.seq.store(lead.prevs.iter().copied().max().unwrap_or(0), Relaxed);
             status.timelines().lead(&lead.prevs);
-            let block = BlockBuilder::new(lead.log_id, lead.next_seq, &lead.prevs);
+            let block = BlockBuilder::new(lead.log_id, lead.next_seq, &lead.prevs).in_layout(log.layout());
             leading.insert(Leading { block, checkpoint: lead.checkpoint })
         }
     };

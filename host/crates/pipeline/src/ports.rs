@@ -11,6 +11,7 @@ use mysync_change::envelope::LogId;
 use mysync_change::fence::{Fence, Place};
 use mysync_change::operations::RedisCommands;
 use mysync_change::position::Checkpoint;
+use mysync_change::routing::Layout;
 use mysync_change::schema::{Fingerprint, TableShape};
 
 use crate::failure::Failure;
@@ -39,6 +40,11 @@ pub struct Lead {
 
 /// The log as capture sees it. One leader at a time.
 pub trait LogWriter: Send {
+    /// How blocks for it are laid out.
+    fn layout(&self) -> Layout {
+        Layout::Runs
+    }
+
     /// Starts a leader: durable before it answers.
     fn lead(&mut self) -> impl Future<Output = Result<Lead, Failure>> + Send;
 

@@ -19,6 +19,8 @@ use crate::timeline::{Standing, Timelines};
 pub enum State {
     #[default]
     Starting,
+    /// Another process does this work; this one would take over.
+    Standby,
     Running,
     /// Trying again after a transient failure, for as long as it takes.
     Retrying(Failure),
@@ -31,6 +33,7 @@ impl State {
     pub fn name(&self) -> &'static str {
         match self {
             State::Starting => "starting",
+            State::Standby => "standby",
             State::Running => "running",
             State::Retrying(_) => "retrying",
             State::Stopped(_) => "stopped",
@@ -43,7 +46,7 @@ impl State {
             State::Starting => false,
             // What was there once comes back; what never was is still being waited for.
             State::Retrying(_) => has_run,
-            State::Running | State::Stopped(_) | State::Ended => true,
+            State::Standby | State::Running | State::Stopped(_) | State::Ended => true,
         }
     }
 

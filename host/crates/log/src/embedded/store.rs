@@ -16,9 +16,8 @@ use serde::de::DeserializeOwned;
 use super::file::{BLOCK_BYTES_MAX, Database, Identity, PAGE_BYTES, RowError, signed, unsigned};
 use super::partition::{Partition, Stored};
 use crate::error::LogError;
+use crate::sequence;
 
-/// Numbers for each second of a leader's start; more than an unsynced tail can hold.
-const SECOND: u64 = 1 << 29;
 /// Leaders whose starts are kept. A writer that is further behind may have to be rewound by hand after a power cut.
 const LEADERS: u32 = 1 << 16;
 /// The versions of the stored checkpoint and of the dumps beside it.
@@ -78,9 +77,7 @@ impl Store {
         self.has_begun = checkpoint.is_some();
         let former = self.database.number("SELECT max(start) FROM leader", [])?.unwrap_or(0);
         let given = self.last().max(former);
-        let clock = now_us() / 1_000_000 * SECOND;
-        // A clock that stood still or went back must not bring back the numbers of a lost tail.
-        let next_seq = if given == 0 { clock.max(1) } else { clock.max(given + SECOND) };
+        let next_seq = sequence::first(given, now_us());
         self.synchronous("FULL")?;
         let noted = self.database.commit(|connection| {
             connection.execute("INSERT INTO leader VALUES (?1)", [signed(next_seq)])?;

@@ -1,0 +1,205 @@
+//! The log on a Kafka cluster, for more than one machine.
+//!
+//! **Promise.** What `append` has stored is there whole for readers, once and in order, with the checkpoint that covers it; nothing that a
+//! former leader still sends is ever read. It is as durable as the topics are: preflight refuses settings that would break that.
+//! **Topics.** `PREFIX` holds the records, `PREFIX.control` says which log this is and how far it has come.
+//! **Who works at what.** Groups say who may try: to capture (`PREFIX.capture`), to deliver a partition (`PREFIX.writer.NAME`). Whose writing
+//! counts is decided elsewhere: by the brokers for capture, by the store's fence for delivery.
+//! **Retention** is Kafka's: by time, whether or not a writer has read the records. Who comes too late is told.
+
+mod admin;
+mod client;
+mod control;
+mod error;
+mod group;
+mod metrics;
+mod preflight;
+mod producer;
+mod reader;
+mod settings;
+mod tail;
+mod writer;
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mysync_change::block::Message;
+use mysync_change::envelope::{self, LogId};
+use mysync_change::position::Checkpoint;
+use mysync_change::routing::{Layout, Routing};
+use mysync_pipeline::status::Board;
+use rdkafka::topic_partition_list::Offset;
+use tokio::sync::{Mutex, mpsc};
+use tracing::warn;
+
+pub use admin::Values;
+pub use error::KafkaError;
+pub use group::{Change, Member, Working};
+pub use metrics::describe;
+pub use reader::KafkaReader;
+pub use settings::{Cleanup, Compression, KafkaSettings, Sasl, Tls};
+pub use writer::KafkaWriter;
+
+use admin::Admin;
+use control::Control;
+use reader::Reading;
+use tail::Tail;
+
+/// What a process that only reads waits between two looks for a log that was not made yet.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// The cluster's side of a log, checked.
+#[derive(Debug)]
+struct Cluster {
+    settings: KafkaSettings,
+    routing: Routing,
+    /// The largest message that the topics take.
+    message_bytes_max: usize,
+    /// The cluster's own name.
+    name: String,
+}
+
+/// A log, as one process uses it.
+#[derive(Debug)]
+pub struct KafkaLog {
+    cluster: Arc<Cluster>,
+}
+
+/// What the log is and how far it has come.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub id: LogId,
+    pub partitions: u32,
+    pub checkpoint: Option<Checkpoint>,
+}
+
+impl KafkaLog {
+    /// Connects, makes the topics that are missing, and checks that all of it keeps the log's promises.
+    pub async fn open(settings: KafkaSettings) -> Result<Self, KafkaError> {
+        let admin = Admin::new(&settings)?;
+        let facts = preflight::prepare(&admin, &settings).await?;
+        for finding in &facts.allowed {
+            warn!(code = "KAFKA_SETTING", "allowed by log.allow: {finding}");
+        }
+        let layout = match settings.cleanup {
+            Cleanup::Delete => Layout::Runs,
+            Cleanup::Compact => Layout::Keyed,
+        };
+        let routing = Routing::new(settings.partitions, layout);
+        let (message_bytes_max, name) = (facts.message_bytes_max, facts.cluster);
+        Ok(Self { cluster: Arc::new(Cluster { settings, routing, message_bytes_max, name }) })
+    }
+
+    /// Tells this log apart from others, before there is one: of its cluster and its prefix.
+    pub fn name(&self) -> String {
+        format!("kafka:{}/{}", self.cluster.name, self.cluster.settings.prefix)
+    }
+
+    /// For capture.
+    pub fn writer(&self, board: Arc<Board>) -> KafkaWriter {
+        KafkaWriter::new(self.cluster.clone(), board)
+    }
+
+    /// Waits until there is a log to read.
+    pub async fn readers(&self) -> Result<KafkaReaders, KafkaError> {
+        loop {
+            let mut control = Control::new(&self.cluster.settings, &self.cluster.settings.prefix)?;
+            if let Some((id, identity)) = control.catch_up().await?.identity.clone() {
+                let (stored, configured) = (&identity.routing, &self.cluster.routing);
+                if stored != configured {
+                    return Err(KafkaError::Routing { stored: stored.to_string(), configured: configured.to_string() });
+                }
+                let control = Arc::new(Mutex::new(control));
+                return Ok(KafkaReaders { cluster: self.cluster.clone(), id, control });
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Joins the group of a writer's delivery: it says which partitions are this process's.
+    pub fn join(&self, writer: &str) -> Result<(Member, mpsc::Receiver<Change>), KafkaError> {
+        let settings = &self.cluster.settings;
+        Member::join(settings, &settings.writer_group(writer), self.cluster.topic())
+    }
+
+    /// Looks at the log without any part in it.
+    pub async fn look(&self) -> Result<Seen, KafkaError> {
+        let mut control = Control::new(&self.cluster.settings, &self.cluster.settings.prefix)?;
+        let state = control.catch_up().await?;
+        let Some((id, identity)) = &state.identity else {
+            return Err(KafkaError::Absent { topic: self.cluster.settings.control_topic() });
+        };
+        Ok(Seen { id: *id, partitions: identity.routing.partitions, checkpoint: state.checkpoint() })
+    }
+}
+
+/// Makes readers of a log's partitions.
+#[derive(Debug, Clone)]
+pub struct KafkaReaders {
+    cluster: Arc<Cluster>,
+    id: LogId,
+    control: Arc<Mutex<Control>>,
+}
+
+impl KafkaReaders {
+    pub fn id(&self) -> LogId {
+        self.id
+    }
+
+    /// For a writer's delivery in one partition. Without a member it looks and never advances.
+    pub fn reader(&self, writer: &str, partition: u32, member: Option<Arc<Member>>) -> Result<KafkaReader, KafkaError> {
+        let (cluster, id, control) = (self.cluster.clone(), self.id, self.control.clone());
+        let group = cluster.settings.writer_group(writer);
+        KafkaReader::new(Reading { cluster, id, control, member }, &group, partition)
+    }
+}
+
+impl Cluster {
+    fn topic(&self) -> &str {
+        &self.settings.prefix
+    }
+
+    /// The topics hold no record: a log that loses its control topic must not begin anew under what it has written.
+    async fn check_empty(&self) -> Result<(), KafkaError> {
+        for partition in 0..self.routing.partitions {
+            let tail = Tail::new(&self.settings, &self.settings.capture_name(), self.topic(), partition)?;
+            let (first, end) = tail.bounds().await?;
+            if first == end {
+                continue;
+            }
+            tail.seek(Offset::Offset(first))?;
+            if tail.next().await?.is_some() {
+                let (topic, control) = (self.topic().to_owned(), self.settings.control_topic());
+                return Err(KafkaError::ControlLost { topic, control });
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells which message is too large before Kafka says that one is.
+    fn check_size(&self, message: &Message<'_>) -> Result<(), KafkaError> {
+        let bytes = message.bytes.len() + message.key.map_or(0, <[u8]>::len) + MESSAGE_OVERHEAD;
+        if bytes <= self.message_bytes_max {
+            return Ok(());
+        }
+        let transaction = match envelope::read(message.bytes, 0)? {
+            Some((envelope, _)) => envelope.header.transaction.to_id().to_string(),
+            None => String::new(),
+        };
+        let (topic, max) = (self.topic().to_owned(), self.message_bytes_max);
+        Err(KafkaError::TooLarge { topic, transaction, bytes, max })
+    }
+}
+
+/// What Kafka adds to a message, at most, beside its key and value: headers of batch and record.
+const MESSAGE_OVERHEAD: usize = 512;
+
+/// Random enough to tell logs and leaders apart.
+fn random_id() -> LogId {
+    let chance = || RandomState::new().hash_one(std::process::id()).to_be_bytes();
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&chance());
+    id[8..].copy_from_slice(&chance());
+    LogId(id)
+}

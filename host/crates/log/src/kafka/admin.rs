@@ -1,0 +1,129 @@
+//! Topics: looked up, made, and held to what the log relies on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as Code};
+use rdkafka::metadata::Metadata;
+
+use super::client::Told;
+use super::error::KafkaError;
+use super::settings::KafkaSettings;
+
+const ANSWER_TIME: Duration = Duration::from_secs(15);
+
+/// Settings of a topic or broker by name.
+pub type Values = BTreeMap<String, String>;
+
+/// A topic that is to be there.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    pub name: String,
+    pub partitions: u32,
+    /// Settings that it is made with.
+    pub settings: Vec<(&'static str, String)>,
+}
+
+/// A topic that is there.
+#[derive(Debug, Clone)]
+pub struct Found {
+    pub partitions: u32,
+    /// Replicas of the partition that has the fewest.
+    pub replicas: usize,
+    pub settings: Values,
+}
+
+pub struct Admin {
+    client: Arc<AdminClient<Told>>,
+}
+
+impl std::fmt::Debug for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Admin")
+    }
+}
+
+impl Admin {
+    pub fn new(settings: &KafkaSettings) -> Result<Self, KafkaError> {
+        let client = settings.client().create_with_context(Told);
+        Ok(Self { client: Arc::new(client.map_err(|error| KafkaError::of("connecting", &error))?) })
+    }
+
+    /// The cluster's name, and its brokers by number.
+    pub async fn cluster(&self) -> Result<(String, Vec<i32>), KafkaError> {
+        let brokers = self.metadata(None, |metadata| metadata.brokers().iter().map(|broker| broker.id()).collect());
+        let brokers = brokers.await?;
+        let client = self.client.clone();
+        let named = tokio::task::spawn_blocking(move || client.inner().fetch_cluster_id(ANSWER_TIME)).await;
+        Ok((named.map_err(|_| KafkaError::Ending)?.unwrap_or_default(), brokers))
+    }
+
+    /// A topic as it is; none: there is none.
+    pub async fn find(&self, topic: &str) -> Result<Option<Found>, KafkaError> {
+        let name = topic.to_owned();
+        let looked = self.metadata(Some(topic), move |metadata| {
+            let Some(known) = metadata.topics().iter().find(|known| known.name() == name) else { return Ok(None) };
+            match known.error().map(Code::from) {
+                None => {}
+                Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => return Ok(None),
+                Some(code) => return Err(ClientError::MetadataFetch(code)),
+            }
+            let partitions = known.partitions();
+            let replicas = partitions.iter().map(|partition| partition.replicas().len()).min();
+            Ok(replicas.map(|replicas| (partitions.len() as u32, replicas)))
+        });
+        let looked = looked.await?.map_err(|error| KafkaError::of(&format!("looking at topic {topic}"), &error))?;
+        let Some((partitions, replicas)) = looked else { return Ok(None) };
+        let settings = self.settings(ResourceSpecifier::Topic(topic)).await?;
+        Ok(Some(Found { partitions, replicas, settings }))
+    }
+
+    /// Makes a topic, unless another process has just done so.
+    pub async fn make(&self, wanted: &Wanted, replication: u16) -> Result<(), KafkaError> {
+        let replication = TopicReplication::Fixed(i32::from(replication));
+        let mut topic = NewTopic::new(&wanted.name, wanted.partitions as i32, replication);
+        for (name, value) in &wanted.settings {
+            topic = topic.set(name, value);
+        }
+        let made = self.client.create_topics(&[topic], &options()).await;
+        let made = made.map_err(|error| KafkaError::of(&format!("making topic {}", wanted.name), &error))?;
+        match made.into_iter().next() {
+            Some(Err((_, Code::TopicAlreadyExists))) | Some(Ok(_)) | None => Ok(()),
+            Some(Err((topic, code))) => Err(KafkaError::TopicMissing { topic, reason: code.to_string() }),
+        }
+    }
+
+    /// A broker's settings.
+    pub async fn broker(&self, id: i32) -> Result<Values, KafkaError> {
+        self.settings(ResourceSpecifier::Broker(id)).await
+    }
+
+    async fn settings(&self, of: ResourceSpecifier<'_>) -> Result<Values, KafkaError> {
+        let doing = "reading settings";
+        let described = self.client.describe_configs(&[of], &options()).await;
+        let described = described.map_err(|error| KafkaError::of(doing, &error))?;
+        let mut values = Values::new();
+        for resource in described {
+            let resource = resource.map_err(|code| KafkaError::of(doing, &ClientError::AdminOp(code)))?;
+            values.extend(resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))));
+        }
+        Ok(values)
+    }
+
+    async fn metadata<T: Send + 'static>(
+        &self,
+        topic: Option<&str>,
+        look: impl FnOnce(Metadata) -> T + Send + 'static,
+    ) -> Result<T, KafkaError> {
+        let (client, topic) = (self.client.clone(), topic.map(str::to_owned));
+        let asked = move || client.inner().fetch_metadata(topic.as_deref(), ANSWER_TIME).map(look);
+        let fetched = tokio::task::spawn_blocking(asked).await.map_err(|_| KafkaError::Ending)?;
+        fetched.map_err(|error| KafkaError::of("looking at the cluster", &error))
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(ANSWER_TIME)).operation_timeout(Some(ANSWER_TIME))
+}

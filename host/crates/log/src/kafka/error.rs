@@ -1,0 +1,167 @@
+//! Everything that can be wrong with a log on Kafka.
+
+use mysync_change::envelope::EnvelopeError;
+use mysync_change::schema::Fingerprint;
+use mysync_pipeline::failure::{Failure, Kind};
+use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as Code};
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum KafkaError {
+    #[error(
+        "Kafka cannot be reached while {doing}: {reason}. See that a broker of [log] brokers listens there; this goes on by itself"
+    )]
+    Unreachable { doing: String, reason: String },
+    #[error(
+        "Kafka does not let this user in while {doing}: {reason}. Correct [log.sasl] and [log.tls], or give the user this right"
+    )]
+    Denied { doing: String, reason: String },
+    #[error("Kafka refuses {doing}: {reason}")]
+    Refused { doing: String, reason: String },
+    #[error("another process captures into this log now: this one has stopped writing, and stands by")]
+    Fenced,
+    #[error(
+        "a transaction of the log has failed: {reason}. It is not in the log, or it is there whole: the log is asked"
+    )]
+    Transaction { reason: String },
+    #[error(
+        "transaction {transaction} holds a record of {bytes} bytes, and topic {topic} takes {max}: raise max.message.bytes of that topic \
+         (kafka-configs --alter --topic {topic} --add-config max.message.bytes=…), or leave the large column out with \
+         source.exclude_columns; then restart"
+    )]
+    TooLarge { topic: String, transaction: String, bytes: usize, max: usize },
+    #[error("topic {topic} does not exist, and Kafka does not let it be made: {reason}")]
+    TopicMissing { topic: String, reason: String },
+    #[error("{0}")]
+    Setting(String),
+    #[error("the control topic {topic} holds no log yet: the process that captures makes it at its start")]
+    Absent { topic: String },
+    #[error(
+        "topic {topic} holds records, but its control topic {control} holds no log: it was deleted or made anew, and with it is lost where \
+         the source is to be read on. Delete {topic} too; then a new log begins where source.start says, and 'mysync writer rebase' lets \
+         each writer go on with it"
+    )]
+    ControlLost { topic: String, control: String },
+    #[error(
+        "the control topic {topic} cannot be read (key {key}): {reason}: use the release that wrote it, or a newer one"
+    )]
+    Control { topic: String, key: String, reason: String },
+    #[error(
+        "the log was made with {stored} and the configuration says {configured}: a key's changes would lie in two places. Set back what was \
+         changed; or let every writer finish, give [log] another prefix, and run 'mysync writer rebase' for each"
+    )]
+    Routing { stored: String, configured: String },
+    #[error(
+        "topic {topic}, partition {partition}, offset {offset} holds a record that is none of this log ({what}): somebody else writes to this \
+         topic. Take that right away from them (only the user of MySync may write there); 'mysync writer rewind NAME --to {partition}@{next}' \
+         passes the record over"
+    )]
+    Foreign { topic: String, partition: u32, offset: i64, next: i64, what: String },
+    #[error(
+        "topic {topic}, partition {partition} ends behind seq {last}, and the store holds changes up to {seq}: the topic has lost its end (an \
+         unclean leader election, or a topic that was made anew). Compare the store with the source, then 'mysync writer rewind NAME' or \
+         'mysync writer rebase NAME'"
+    )]
+    TailLost { topic: String, partition: u32, last: u64, seq: u64 },
+    #[error(
+        "topic {topic}, partition {partition}: the place to read at is gone while it was read: it is looked for again"
+    )]
+    PlaceGone { topic: String, partition: u32 },
+    #[error(
+        "the log has no shape {fingerprint}, though it has rows of it: wait until the control topic can be read to its end"
+    )]
+    ShapeMissing { fingerprint: Fingerprint },
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error("the process is ending")]
+    Ending,
+}
+
+/// An envelope's error, which cannot be copied, in words.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct RecordError {
+    code: &'static str,
+    message: String,
+}
+
+impl From<EnvelopeError> for KafkaError {
+    fn from(error: EnvelopeError) -> Self {
+        Self::Record(RecordError { code: error.code(), message: error.to_string() })
+    }
+}
+
+impl KafkaError {
+    /// What a client's error means while `doing` something.
+    pub fn of(doing: &str, error: &ClientError) -> Self {
+        let (doing, reason) = (doing.to_owned(), error.to_string());
+        match error.rdkafka_error_code() {
+            Some(Code::Fenced | Code::InvalidProducerEpoch) => Self::Fenced,
+            Some(
+                Code::Authentication
+                | Code::SaslAuthenticationFailed
+                | Code::UnsupportedSASLMechanism
+                | Code::TopicAuthorizationFailed
+                | Code::GroupAuthorizationFailed
+                | Code::ClusterAuthorizationFailed
+                | Code::TransactionalIdAuthorizationFailed,
+            ) => Self::Denied { doing, reason },
+            Some(
+                Code::InvalidTopic
+                | Code::InvalidPartitions
+                | Code::InvalidReplicationFactor
+                | Code::InvalidConfig
+                | Code::PolicyViolation
+                | Code::UnsupportedVersion
+                | Code::UnsupportedFeature
+                | Code::InvalidTransactionTimeout
+                | Code::InvalidSessionTimeout
+                | Code::InconsistentGroupProtocol,
+            ) => Self::Refused { doing, reason },
+            _ => Self::Unreachable { doing, reason },
+        }
+    }
+
+    /// Stable name, documented with cause and cure.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "KAFKA_UNREACHABLE",
+            Self::Denied { .. } => "KAFKA_DENIED",
+            Self::Refused { .. } => "KAFKA_REFUSED",
+            Self::Fenced => "KAFKA_FENCED",
+            Self::Transaction { .. } => "KAFKA_TRANSACTION",
+            Self::TooLarge { .. } => "KAFKA_RECORD_TOO_LARGE",
+            Self::TopicMissing { .. } => "KAFKA_TOPIC_MISSING",
+            Self::Setting(_) => "KAFKA_SETTING",
+            Self::Absent { .. } => "KAFKA_LOG_ABSENT",
+            Self::ControlLost { .. } => "KAFKA_CONTROL_LOST",
+            Self::Control { .. } => "KAFKA_CONTROL",
+            Self::Routing { .. } => "KAFKA_ROUTING",
+            Self::Foreign { .. } => "KAFKA_FOREIGN_RECORD",
+            Self::TailLost { .. } => "KAFKA_TAIL_LOST",
+            Self::PlaceGone { .. } => "KAFKA_PLACE_GONE",
+            Self::ShapeMissing { .. } => "KAFKA_SHAPE_MISSING",
+            Self::Record(error) => error.code,
+            Self::Ending => "LOG_ENDING",
+        }
+    }
+
+    /// What the failure calls for.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Unreachable { .. }
+            | Self::Fenced
+            | Self::Transaction { .. }
+            | Self::Absent { .. }
+            | Self::PlaceGone { .. }
+            | Self::ShapeMissing { .. }
+            | Self::Ending => Kind::Transient,
+            _ => Kind::Definite,
+        }
+    }
+}
+
+impl From<KafkaError> for Failure {
+    fn from(error: KafkaError) -> Self {
+        Failure { kind: error.kind(), code: error.code(), message: error.to_string() }
+    }
+}

@@ -1,0 +1,247 @@
+//! Membership of a consumer group: which partitions this process may work at.
+//!
+//! **Promise.** What the group gives and takes is told in order. A partition that is taken is given back to the group once whoever works at it
+//! has ended, or after a while: that it may go on to work a moment longer is a matter of the store's fence.
+//! **No lock.** A member that was paused believes in what it had until it hears of the group again. [`Member::confirm`] asks.
+//! **Reading** is not the group's business: its partitions are paused, and nothing is fetched.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{self as blocking, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::error::KafkaError as ClientError;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::RDKafkaRespErr;
+use tokio::sync::mpsc;
+use tracing::{debug, info, warn};
+
+use super::client;
+use super::error::KafkaError;
+use super::settings::KafkaSettings;
+
+/// How long the group waits for those who work at partitions that it takes: a batch, and its fence.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How often offsets are committed. They are hints, and what Kafka's tools show.
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// How soon the thread sees that it is to end.
+const POLL: Duration = Duration::from_millis(100);
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+/// Changes that wait to be taken: those of one rebalance are two.
+const CHANGES_MAX: usize = 16;
+
+/// What the group has decided.
+#[derive(Debug)]
+pub enum Change {
+    Assigned(Vec<u32>),
+    /// Work at them ends now. Dropping the rest tells the group that it has.
+    Revoked(Vec<u32>, Working),
+}
+
+/// Held by those who still work at partitions that were taken.
+pub type Working = blocking::Sender<()>;
+
+/// A member, as long as it lives.
+pub struct Member {
+    topic: String,
+    consumer: Arc<BaseConsumer<Context>>,
+    ending: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the group calls back.
+struct Context {
+    changes: mpsc::Sender<Change>,
+    /// Offsets that are to be committed.
+    noted: Mutex<BTreeMap<u32, i64>>,
+    ending: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Member").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}
+
+impl Member {
+    /// Joins `group`, whose members share the partitions of `topic`.
+    pub fn join(
+        settings: &KafkaSettings,
+        group: &str,
+        topic: &str,
+    ) -> Result<(Self, mpsc::Receiver<Change>), KafkaError> {
+        let doing = || format!("joining group {group}");
+        let (changes, told) = mpsc::channel(CHANGES_MAX);
+        let ending = Arc::new(AtomicBool::new(false));
+        let context = Context { changes, noted: Mutex::default(), ending: ending.clone() };
+        let consumer: BaseConsumer<Context> =
+            settings.member(group).create_with_context(context).map_err(|error| KafkaError::of(&doing(), &error))?;
+        consumer.subscribe(&[topic]).map_err(|error| KafkaError::of(&doing(), &error))?;
+        let consumer = Arc::new(consumer);
+        let (polled, group) = (consumer.clone(), group.to_owned());
+        let keeping = ending.clone();
+        let thread = std::thread::Builder::new().name("mysync-group".to_owned());
+        let at = topic.to_owned();
+        let thread = thread
+            .spawn(move || keep(polled, &group, &at, &keeping))
+            .map_err(|error| KafkaError::Unreachable { doing: doing(), reason: error.to_string() })?;
+        Ok((Self { topic: topic.to_owned(), consumer, ending, thread: Some(thread) }, told))
+    }
+
+    /// Asks the group whether this process is still one of it: a commit is refused to who is not.
+    pub async fn confirm(&self, partition: u32) -> Result<(), KafkaError> {
+        self.commit(partition, 0).await
+    }
+
+    /// Commits an offset, and waits for the answer.
+    pub async fn commit(&self, partition: u32, offset: i64) -> Result<(), KafkaError> {
+        let (consumer, topic) = (self.consumer.clone(), self.topic.clone());
+        self.blocking("committing an offset", move || {
+            let mut offsets = TopicPartitionList::new();
+            offsets.add_partition_offset(&topic, partition as i32, Offset::Offset(offset))?;
+            consumer.commit(&offsets, CommitMode::Sync)
+        })
+        .await
+    }
+
+    /// The offset that was last committed; none: never, or so long ago that the group was forgotten.
+    pub async fn committed(&self, partition: u32) -> Result<Option<i64>, KafkaError> {
+        let (consumer, topic) = (self.consumer.clone(), self.topic.clone());
+        self.blocking("reading a committed offset", move || {
+            let mut asked = TopicPartitionList::new();
+            asked.add_partition(&topic, partition as i32);
+            let committed = consumer.committed_offsets(asked, ANSWER_TIME)?;
+            let found = committed.find_partition(&topic, partition as i32).map(|element| element.offset());
+            Ok(match found {
+                Some(Offset::Offset(offset)) => Some(offset),
+                _ => None,
+            })
+        })
+        .await
+    }
+
+    /// An offset to be committed soon.
+    pub fn note(&self, partition: u32, offset: i64) {
+        self.consumer.context().noted().insert(partition, offset);
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        doing: &str,
+        work: impl FnOnce() -> Result<T, ClientError> + Send + 'static,
+    ) -> Result<T, KafkaError> {
+        let done = tokio::task::spawn_blocking(work).await.map_err(|_| KafkaError::Ending)?;
+        done.map_err(|error| KafkaError::of(doing, &error))
+    }
+}
+
+impl Drop for Member {
+    /// Leaves the group, in a thread of its own: it may have to wait for an answer.
+    fn drop(&mut self) {
+        self.ending.store(true, Relaxed);
+        drop(self.thread.take());
+    }
+}
+
+impl Context {
+    fn noted(&self) -> MutexGuard<'_, BTreeMap<u32, i64>> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn revoke(&self, partitions: Vec<u32>, lost: bool) {
+        let (working, ended) = blocking::channel();
+        if self.changes.blocking_send(Change::Revoked(partitions, working)).is_err() {
+            return;
+        }
+        // Another may have what was lost by now, so there is nothing to wait for.
+        if !lost && !self.ending.load(Relaxed) && ended.recv_timeout(DRAIN) == Err(RecvTimeoutError::Timeout) {
+            warn!(
+                "a partition is given back while its last batch is on the way: the store's fence decides which one counts"
+            );
+        }
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        client::tell(level, facility, message);
+    }
+
+    fn error(&self, error: ClientError, reason: &str) {
+        debug!(target: "mysync_log::kafka", %error, "{reason}");
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, what: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let partitions: Vec<u32> =
+            list.elements().iter().filter_map(|element| u32::try_from(element.partition()).ok()).collect();
+        let done = match what {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                // From some place, so that none is looked for; and paused, so that nothing is read there.
+                let assigned = list.set_all_offsets(Offset::Offset(0)).and_then(|()| {
+                    consumer.incremental_assign(list)?;
+                    consumer.pause(list)
+                });
+                if assigned.is_ok() && !partitions.is_empty() {
+                    let _ = self.changes.blocking_send(Change::Assigned(partitions));
+                }
+                assigned
+            }
+            _ => {
+                if !partitions.is_empty() {
+                    self.revoke(partitions, consumer.assignment_lost());
+                }
+                consumer.incremental_unassign(list)
+            }
+        };
+        if let Err(error) = done {
+            warn!(target: "mysync_log::kafka", %error, "the group's decision could not be followed");
+        }
+    }
+
+    fn commit_callback(&self, result: Result<(), ClientError>, _offsets: &TopicPartitionList) {
+        if let Err(error) = result {
+            debug!(target: "mysync_log::kafka", %error, "offsets were not committed: they are hints");
+        }
+    }
+}
+
+/// Serves the member until it is to end; then it leaves the group.
+fn keep(consumer: Arc<BaseConsumer<Context>>, group: &str, topic: &str, ending: &AtomicBool) {
+    let mut committed = Instant::now();
+    while !ending.load(Relaxed) {
+        match consumer.poll(POLL) {
+            Some(Err(error)) => debug!(target: "mysync_log::kafka", group, %error, "the group says"),
+            Some(Ok(_)) | None => {}
+        }
+        if committed.elapsed() >= COMMIT_EVERY {
+            committed = Instant::now();
+            commit_noted(&consumer, topic);
+        }
+    }
+    commit_noted(&consumer, topic);
+    info!(target: "mysync_log::kafka", group, "leaving the group");
+    // Whoever asks it something at the moment lets go of it soon.
+    drop(consumer);
+}
+
+fn commit_noted(consumer: &BaseConsumer<Context>, topic: &str) {
+    let noted = std::mem::take(&mut *consumer.context().noted());
+    if noted.is_empty() {
+        return;
+    }
+    let mut offsets = TopicPartitionList::new();
+    for (partition, offset) in noted {
+        let _ = offsets.add_partition_offset(topic, partition as i32, Offset::Offset(offset));
+    }
+    if let Err(error) = consumer.commit(&offsets, CommitMode::Async) {
+        debug!(target: "mysync_log::kafka", %error, "offsets were not committed: they are hints");
+    }
+}

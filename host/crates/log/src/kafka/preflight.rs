@@ -1,0 +1,204 @@
+//! What the cluster and its topics have to be like, so that the log keeps its promises; each finding names its setting and the way on.
+
+use super::admin::{Admin, Found, Values, Wanted};
+use super::error::KafkaError;
+use super::settings::{Cleanup, KafkaSettings};
+
+/// Of the control topic: small pieces, compacted soon, so that a leader reads little at its start.
+const CONTROL_SEGMENT_BYTES: u64 = 16 << 20;
+const CONTROL_SEGMENT_MS: u64 = 600_000;
+/// What a topic is made to take: more than any block of rows, and rows that are large for a database.
+const MESSAGE_BYTES: usize = 8 << 20;
+/// What a broker takes unless it is told otherwise.
+const MESSAGE_BYTES_DEFAULT: usize = 1_048_588;
+
+/// What was found of a cluster that will do.
+#[derive(Debug)]
+pub struct Facts {
+    pub message_bytes_max: usize,
+    pub cluster: String,
+    /// Findings that the operator has allowed.
+    pub allowed: Vec<String>,
+}
+
+/// Something that breaks a promise.
+struct Finding {
+    setting: &'static str,
+    what: String,
+}
+
+/// Makes missing topics, and checks everything.
+pub async fn prepare(admin: &Admin, settings: &KafkaSettings) -> Result<Facts, KafkaError> {
+    let (cluster, brokers) = admin.cluster().await?;
+    let mut findings = Vec::new();
+    let mut message_bytes_max = usize::MAX;
+    for wanted in wanted(settings) {
+        let found = match admin.find(&wanted.name).await? {
+            Some(found) => found,
+            None => {
+                admin.make(&wanted, settings.replication).await?;
+                made(admin, &wanted.name).await?
+            }
+        };
+        if found.partitions != wanted.partitions {
+            return Err(KafkaError::Routing {
+                stored: format!("{} partitions of topic {}", found.partitions, wanted.name),
+                configured: format!("{} partitions", wanted.partitions),
+            });
+        }
+        check(settings, &wanted, &found, &mut findings);
+        let max = number(&found.settings, "max.message.bytes").map_or(MESSAGE_BYTES_DEFAULT, |max| max as usize);
+        message_bytes_max = message_bytes_max.min(max);
+    }
+    if let Some(id) = brokers.first() {
+        check_broker(&admin.broker(*id).await?, brokers.len(), &mut findings);
+    }
+    let (allowed, refused): (Vec<_>, Vec<_>) =
+        findings.into_iter().partition(|finding| settings.allow.iter().any(|name| name == finding.setting));
+    if let Some(first) = refused.first() {
+        let all: Vec<&str> = refused.iter().map(|finding| finding.what.as_str()).collect();
+        return Err(KafkaError::Setting(format!(
+            "{}. Whoever can live with that says so by name: log.allow = [\"{}\"]",
+            all.join(". "),
+            first.setting
+        )));
+    }
+    let allowed = allowed.into_iter().map(|finding| finding.what).collect();
+    Ok(Facts { message_bytes_max, cluster, allowed })
+}
+
+/// A topic that was just made is known to every broker a moment later.
+async fn made(admin: &Admin, topic: &str) -> Result<Found, KafkaError> {
+    for _ in 0..MADE_TRIES {
+        if let Some(found) = admin.find(topic).await? {
+            return Ok(found);
+        }
+        tokio::time::sleep(MADE_PAUSE).await;
+    }
+    Err(KafkaError::TopicMissing { topic: topic.to_owned(), reason: "it was made, and is not there".to_owned() })
+}
+
+const MADE_TRIES: u32 = 100;
+const MADE_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
+fn wanted(settings: &KafkaSettings) -> [Wanted; 2] {
+    let in_sync = if settings.replication > 1 { 2 } else { 1 };
+    let always = |more: Vec<(&'static str, String)>| {
+        let mut all = vec![
+            ("min.insync.replicas", in_sync.to_string()),
+            ("unclean.leader.election.enable", "false".to_owned()),
+            ("max.message.bytes", MESSAGE_BYTES.to_string()),
+        ];
+        all.extend(more);
+        all
+    };
+    let retention = settings.retention.as_millis().to_string();
+    let records = match settings.cleanup {
+        Cleanup::Delete => vec![("cleanup.policy", "delete".to_owned()), ("retention.ms", retention)],
+        Cleanup::Compact => vec![
+            ("cleanup.policy", "compact".to_owned()),
+            ("min.compaction.lag.ms", retention.clone()),
+            ("delete.retention.ms", retention),
+        ],
+    };
+    let control = vec![
+        ("cleanup.policy", "compact".to_owned()),
+        ("segment.bytes", CONTROL_SEGMENT_BYTES.to_string()),
+        ("segment.ms", CONTROL_SEGMENT_MS.to_string()),
+        ("min.cleanable.dirty.ratio", "0.2".to_owned()),
+    ];
+    [
+        Wanted { name: settings.prefix.clone(), partitions: settings.partitions, settings: always(records) },
+        Wanted { name: settings.control_topic(), partitions: 1, settings: always(control) },
+    ]
+}
+
+fn number(values: &Values, name: &str) -> Option<i64> {
+    values.get(name)?.parse().ok()
+}
+
+fn check(settings: &KafkaSettings, wanted: &Wanted, found: &Found, findings: &mut Vec<Finding>) {
+    let topic = &wanted.name;
+    let mut find = |setting, what: String| findings.push(Finding { setting, what });
+    let values = &found.settings;
+    let cure = |setting: &str, value: &str| {
+        format!("kafka-configs --alter --topic {topic} --add-config {setting}={value} mends that")
+    };
+    if found.replicas < 2 || found.replicas < usize::from(settings.replication) {
+        find(
+            "replication.factor",
+            format!(
+                "topic {topic} has {} replicas and log.replication says {}: with a single one a lost disk loses acknowledged changes. Make it \
+                 anew with more, or set log.replication",
+                found.replicas, settings.replication
+            ),
+        );
+    }
+    if number(values, "min.insync.replicas").is_some_and(|least| least < 2) && found.replicas > 1 {
+        find(
+            "min.insync.replicas",
+            format!(
+                "topic {topic} has min.insync.replicas=1: what one broker has acknowledged is lost with it. {}",
+                cure("min.insync.replicas", "2")
+            ),
+        );
+    }
+    if values.get("unclean.leader.election.enable").is_some_and(|value| value == "true") {
+        find(
+            "unclean.leader.election.enable",
+            format!(
+                "topic {topic} has unclean.leader.election.enable=true: a broker that missed acknowledged changes may become its leader. {}",
+                cure("unclean.leader.election.enable", "false")
+            ),
+        );
+    }
+    let policy = values.get("cleanup.policy").map_or("delete", String::as_str);
+    let asked = wanted.settings.iter().find(|(name, _)| *name == "cleanup.policy").map_or("delete", |(_, value)| value);
+    if policy != asked {
+        find(
+            "cleanup.policy",
+            format!(
+                "topic {topic} has cleanup.policy={policy}, and it has to be {asked}: {}",
+                cure("cleanup.policy", asked)
+            ),
+        );
+    }
+    for name in ["retention.ms", "min.compaction.lag.ms", "delete.retention.ms"] {
+        let Some((setting, value)) = wanted.settings.iter().find(|(setting, _)| *setting == name) else { continue };
+        let (has, wants) = (number(values, name), value.parse::<i64>().unwrap_or(0));
+        // A negative one means: for ever.
+        if has.is_some_and(|has| (0..wants).contains(&has)) {
+            find(
+                setting,
+                format!(
+                    "topic {topic} has {name}={}, and log.retention wants {wants}: a writer that is away longer loses changes. {}",
+                    has.unwrap_or(0),
+                    cure(name, value)
+                ),
+            );
+        }
+    }
+}
+
+fn check_broker(values: &Values, brokers: usize, findings: &mut Vec<Finding>) {
+    let mut find = |setting, what: String| findings.push(Finding { setting, what });
+    if brokers < 2 {
+        return;
+    }
+    for (name, least) in [
+        ("transaction.state.log.replication.factor", 2),
+        ("transaction.state.log.min.isr", 2),
+        ("offsets.topic.replication.factor", 2),
+    ] {
+        if number(values, name).is_some_and(|value| value < least) {
+            find(
+                "transaction.state.log",
+                format!(
+                    "the brokers have {name}={}: with one broker goes the record of what was committed. Set it to 3 (for the topic that is there: \
+                     kafka-reassign-partitions)",
+                    number(values, name).unwrap_or(0)
+                ),
+            );
+        }
+    }
+}

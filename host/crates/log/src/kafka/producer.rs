@@ -1,0 +1,177 @@
+//! The leader's producer: one transaction after the other, each waited for.
+//!
+//! A producer that has failed is given up. What became of its last transaction is not known then; the next producer of the same name ends it,
+//! one way or the other, before it begins.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as Code};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::statistics::Statistics;
+use tokio::sync::Notify;
+use tracing::debug;
+
+use super::client;
+use super::error::KafkaError;
+use super::metrics;
+use super::settings::{KafkaSettings, TRANSACTION_TIMEOUT};
+use super::tail::RECORD_HEADER;
+
+/// The brokers end the former leader's transaction first, which may take as long as that was allowed to.
+const INIT_TIME: Duration = Duration::from_secs(30);
+/// How long a full queue is waited for before it is looked at again.
+const FULL_PAUSE: Duration = Duration::from_millis(1);
+/// Everything was delivered, and librdkafka is about to know.
+const SETTLE_PAUSE: Duration = Duration::from_micros(20);
+
+/// Counts what was delivered.
+struct Context {
+    delivered: AtomicU64,
+    /// Told at each delivery.
+    told: Notify,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        client::tell(level, facility, message);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        metrics::producer(&statistics);
+    }
+
+    fn error(&self, error: ClientError, reason: &str) {
+        debug!(target: "mysync_log::kafka", %error, "{reason}");
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, _result: &DeliveryResult<'_>, (): ()) {
+        // What failed makes the transaction fail.
+        self.delivered.fetch_add(1, Relaxed);
+        self.told.notify_one();
+    }
+}
+
+/// One message.
+#[derive(Debug, Clone, Copy)]
+pub struct Outgoing<'a> {
+    pub topic: &'a str,
+    pub partition: u32,
+    pub key: Option<&'a [u8]>,
+    pub bytes: &'a [u8],
+    /// The key is gone: the bytes stand beside the message, which has no value.
+    pub is_tombstone: bool,
+}
+
+pub struct Producer {
+    client: Arc<ThreadedProducer<Context>>,
+    sent: u64,
+    /// Ends the client where nobody waits for it.
+    _ending: Ending,
+}
+
+/// Holds the client a moment longer than whoever uses it: its end may take a while.
+struct Ending(Option<Arc<ThreadedProducer<Context>>>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let client = self.0.take();
+        std::thread::spawn(move || drop(client));
+    }
+}
+
+impl std::fmt::Debug for Producer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Producer").field("sent", &self.sent).finish_non_exhaustive()
+    }
+}
+
+impl Producer {
+    /// Takes over from whoever wrote under the name of this log before: from here on nothing of theirs is committed.
+    pub async fn take_over(settings: &KafkaSettings, message_bytes_max: usize) -> Result<Self, KafkaError> {
+        let config = settings.producer(message_bytes_max);
+        blocking(move || {
+            let context = Context { delivered: AtomicU64::new(0), told: Notify::new() };
+            let doing = "taking over the log's transactions";
+            let client: ThreadedProducer<Context> =
+                config.create_with_context(context).map_err(|error| KafkaError::of(doing, &error))?;
+            client.init_transactions(INIT_TIME).map_err(|error| KafkaError::of(doing, &error))?;
+            let client = Arc::new(client);
+            Ok(Self { client: client.clone(), sent: 0, _ending: Ending(Some(client)) })
+        })
+        .await
+    }
+
+    pub fn begin(&self) -> Result<(), KafkaError> {
+        self.client.begin_transaction().map_err(|error| failed(&error))
+    }
+
+    /// Hands a message over; waits while too much is on the way.
+    pub async fn send(&mut self, message: Outgoing<'_>) -> Result<(), KafkaError> {
+        let deadline = Instant::now() + TRANSACTION_TIMEOUT;
+        loop {
+            let mut record = BaseRecord::<[u8], [u8]>::to(message.topic).partition(message.partition as i32);
+            record.key = message.key;
+            if message.is_tombstone {
+                let header = Header { key: RECORD_HEADER, value: Some(message.bytes) };
+                record = record.headers(OwnedHeaders::new().insert(header));
+            } else {
+                record = record.payload(message.bytes);
+            }
+            match self.client.send(record) {
+                Ok(()) => {
+                    self.sent += 1;
+                    return Ok(());
+                }
+                Err((error, _)) if error.rdkafka_error_code() == Some(Code::QueueFull) && Instant::now() < deadline => {
+                    tokio::time::sleep(FULL_PAUSE).await;
+                }
+                Err((error, _)) => return Err(failed(&error)),
+            }
+        }
+    }
+
+    /// Waits until everything was delivered, and commits it. After an error the producer is of no use any more.
+    pub async fn commit(&self) -> Result<(), KafkaError> {
+        let context = self.client.context();
+        let delivered = async {
+            while context.delivered.load(Relaxed) < self.sent {
+                context.told.notified().await;
+            }
+        };
+        if tokio::time::timeout(TRANSACTION_TIMEOUT, delivered).await.is_err() {
+            let reason = format!("not everything was taken within {} s", TRANSACTION_TIMEOUT.as_secs());
+            return Err(KafkaError::Transaction { reason });
+        }
+        let client = self.client.clone();
+        blocking(move || {
+            // A commit that finds messages not yet done with waits for a tenth of a second.
+            while client.in_flight_count() > 0 {
+                std::thread::sleep(SETTLE_PAUSE);
+            }
+            client.commit_transaction(TRANSACTION_TIMEOUT).map_err(|error| failed(&error))
+        })
+        .await
+    }
+}
+
+fn failed(error: &ClientError) -> KafkaError {
+    match KafkaError::of("writing to the log", error) {
+        KafkaError::Unreachable { reason, .. } => KafkaError::Transaction { reason },
+        other => other,
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
+) -> Result<T, KafkaError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(KafkaError::Ending))
+}

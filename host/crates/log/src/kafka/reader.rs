@@ -1,0 +1,312 @@
+//! One partition of the log on Kafka as deliver sees it.
+//!
+//! **Promise.** Committed records of this log, in order, from behind any number on; nothing is passed over silently. A record that cannot be one
+//! of this log is an error.
+//! **Finding a place.** Numbers grow with offsets: the offset that the group last committed is tried first, then the partition is halved again
+//! and again.
+//! **Progress.** Nothing depends on what is committed to the group. It is where the next search begins, and what Kafka's tools show.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mysync_change::batch::BlockReader;
+use mysync_change::envelope::{self, Envelope, EnvelopeError, Kind, LogId};
+use mysync_change::fence::Place;
+use mysync_change::rows;
+use mysync_change::schema::{Fingerprint, TableShape};
+use mysync_pipeline::failure::Failure;
+use mysync_pipeline::ports::{Found, LogReader};
+use rdkafka::topic_partition_list::Offset;
+use tokio::sync::Mutex;
+
+use super::Cluster;
+use super::control::Control;
+use super::error::KafkaError;
+use super::group::Member;
+use super::tail::{Next, Record, Tail};
+
+/// The shape of rows that can be read is in the control topic, which may be read a moment later.
+const SHAPE_TIME: Duration = Duration::from_secs(30);
+const SHAPE_PAUSE: Duration = Duration::from_millis(20);
+/// Messages that were read and have not been passed: offsets to commit. More than any batch has; what is lost of them is a hint.
+const PASSED_MAX: usize = 10_000;
+
+/// What a reader needs beside its partition.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) id: LogId,
+    pub(super) control: Arc<Mutex<Control>>,
+    /// None: it looks, and is of no group.
+    pub(super) member: Option<Arc<Member>>,
+}
+
+#[derive(Debug)]
+pub struct KafkaReader {
+    reading: Reading,
+    tail: Tail,
+    /// The last number of what was read since the last search; none: nothing was looked for yet.
+    at: Option<u64>,
+    /// Last numbers of messages that were read, and the offset behind each.
+    passed: VecDeque<(u64, i64)>,
+    /// Whether it is known that the group has a committed offset.
+    has_committed: bool,
+}
+
+/// What a message holds.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    offset: i64,
+    /// The number before its first record's.
+    prev: u64,
+    /// Its last record's number.
+    last: u64,
+}
+
+/// What stands behind a number.
+enum Behind {
+    Message(Seen, /* It is the first one there is */ bool),
+    Nothing,
+}
+
+impl KafkaReader {
+    pub fn new(reading: Reading, group: &str, partition: u32) -> Result<Self, KafkaError> {
+        let cluster = &reading.cluster;
+        let tail = Tail::new(&cluster.settings, group, cluster.topic(), partition)?;
+        Ok(Self { reading, tail, at: None, passed: VecDeque::new(), has_committed: false })
+    }
+
+    /// The first message that holds a record behind `seq`.
+    async fn search(&self, seq: u64) -> Result<Behind, KafkaError> {
+        let (first, mut end) = self.tail.bounds().await?;
+        let mut from = first;
+        let mut found = None;
+        let hint = match &self.reading.member {
+            Some(member) => member.committed(self.tail.partition).await?,
+            None => None,
+        };
+        let mut next = hint.filter(|hint| (from..end).contains(hint)).unwrap_or(from);
+        while from < end {
+            match self.look(next).await? {
+                Some(seen) if seen.last > seq => {
+                    // What comes right behind the number need not be looked for any further.
+                    let is_it = seen.prev <= seq;
+                    end = next;
+                    found = Some(seen);
+                    if is_it {
+                        break;
+                    }
+                }
+                Some(seen) => from = seen.offset + 1,
+                None => end = next,
+            }
+            next = from + (end - from) / 2;
+        }
+        Ok(match found {
+            Some(seen) => {
+                let is_first =
+                    seen.offset == first || self.look(first).await?.is_some_and(|it| it.offset == seen.offset);
+                Behind::Message(seen, is_first)
+            }
+            None => Behind::Nothing,
+        })
+    }
+
+    /// The first message at an offset or behind it; none: nothing more is committed.
+    async fn look(&self, offset: i64) -> Result<Option<Seen>, KafkaError> {
+        self.tail.seek(Offset::Offset(offset))?;
+        self.tail.next().await?.map(|record| self.see(&record)).transpose()
+    }
+
+    fn see(&self, record: &Record<'_>) -> Result<Seen, KafkaError> {
+        let bytes = record.bytes();
+        let foreign = |what: String| KafkaError::Foreign {
+            topic: self.tail.topic.clone(),
+            partition: self.tail.partition,
+            offset: record.offset,
+            next: record.offset + 1,
+            what,
+        };
+        let read = |at| {
+            envelope::read(bytes, at).map_err(|error| match error {
+                EnvelopeError::Version { .. } => KafkaError::from(error),
+                damaged => foreign(damaged.to_string()),
+            })
+        };
+        let (first, _) = read(0)?.ok_or_else(|| foreign("it is empty".to_owned()))?;
+        let (mut at, mut last) = (0, None);
+        while let Some((envelope, next)) = read(at)? {
+            if envelope.header.log_id != self.reading.id.0 {
+                return Err(foreign(format!("it is of log {}", LogId(envelope.header.log_id))));
+            }
+            (at, last) = (next, Some(envelope));
+        }
+        let last = last.map_or(Ok(0), |envelope| last_seq(&envelope))?;
+        Ok(Seen { offset: record.offset, prev: first.header.prev, last })
+    }
+
+    /// Goes to where the record behind `seq` is.
+    async fn go_behind(&mut self, seq: u64) -> Result<Option<(u64, bool)>, KafkaError> {
+        self.passed.clear();
+        self.at = Some(seq);
+        match self.search(seq).await? {
+            Behind::Message(seen, is_first) => {
+                self.tail.seek(Offset::Offset(seen.offset))?;
+                self.passed.push_back((seq, seen.offset));
+                Ok(Some((seen.prev, is_first)))
+            }
+            Behind::Nothing => {
+                let (_, end) = self.tail.bounds().await?;
+                self.tail.seek(Offset::Offset(end))?;
+                self.passed.push_back((seq, end));
+                Ok(None)
+            }
+        }
+    }
+
+    async fn find_place(&mut self, place: &Place) -> Result<Found, KafkaError> {
+        let Some((prev, is_first)) = self.go_behind(place.seq).await? else {
+            // The log ends there, or has lost its end.
+            let last = self.stored_last().await?;
+            if last < place.seq {
+                let (topic, partition) = (self.tail.topic.clone(), self.tail.partition);
+                return Err(KafkaError::TailLost { topic, partition, last, seq: place.seq });
+            }
+            return Ok(Found::Next);
+        };
+        // Who comes to another place than the one before the next record is told so when that is read.
+        Ok(if is_first && prev > place.seq { Found::Trimmed { start: prev } } else { Found::Next })
+    }
+
+    /// The last number of the partition by the log's own account.
+    async fn stored_last(&self) -> Result<u64, KafkaError> {
+        let mut control = self.reading.control.lock().await;
+        let state = control.catch_up().await?;
+        let lasts = state.covered.as_ref().map(|covered| &covered.lasts);
+        Ok(lasts.and_then(|lasts| lasts.get(self.tail.partition as usize)).copied().unwrap_or(0))
+    }
+
+    fn note(&mut self, seen: Seen) {
+        self.at = Some(seen.last);
+        if self.passed.len() == PASSED_MAX {
+            self.passed.pop_front();
+        }
+        self.passed.push_back((seen.last, seen.offset + 1));
+    }
+
+    async fn read_next(&mut self, after: u64, block: &mut BlockReader) -> Result<bool, KafkaError> {
+        if self.at.is_none_or(|at| at > after) {
+            self.go_behind(after).await?;
+        }
+        loop {
+            let seen = match self.tail.poll()? {
+                Next::Message(record) => {
+                    let seen = self.see(&record)?;
+                    if seen.last > after {
+                        block.refill().extend_from_slice(record.bytes());
+                    }
+                    seen
+                }
+                Next::End => continue,
+                Next::Nothing => return Ok(false),
+            };
+            self.note(seen);
+            if seen.last > after {
+                return Ok(true);
+            }
+        }
+    }
+
+    async fn shape_of(&self, fingerprint: Fingerprint) -> Result<Arc<TableShape>, KafkaError> {
+        let deadline = Instant::now() + SHAPE_TIME;
+        loop {
+            let mut control = self.reading.control.lock().await;
+            if let Some(shape) = control.state().shape(fingerprint) {
+                return Ok(shape);
+            }
+            if let Some(shape) = control.catch_up().await?.shape(fingerprint) {
+                return Ok(shape);
+            }
+            drop(control);
+            if Instant::now() > deadline {
+                return Err(KafkaError::ShapeMissing { fingerprint });
+            }
+            tokio::time::sleep(SHAPE_PAUSE).await;
+        }
+    }
+
+    async fn commit(&mut self, seq: u64) -> Result<(), KafkaError> {
+        let Some(member) = &self.reading.member else { return Ok(()) };
+        let mut offset = None;
+        while let Some((last, next)) = self.passed.front().copied().filter(|(last, _)| *last <= seq) {
+            offset = Some(next);
+            // The last one stays: it is where a writer stands to which nothing more comes.
+            if self.passed.len() == 1 || last > seq {
+                break;
+            }
+            self.passed.pop_front();
+        }
+        let Some(offset) = offset else { return Ok(()) };
+        // From the first time on, a store without a fence is one that was emptied: that must not wait.
+        if self.has_committed {
+            member.note(self.tail.partition, offset);
+        } else {
+            member.commit(self.tail.partition, offset).await?;
+            self.has_committed = true;
+        }
+        Ok(())
+    }
+}
+
+fn last_seq(envelope: &Envelope<'_>) -> Result<u64, EnvelopeError> {
+    let mut last = envelope.header.first_seq;
+    if matches!(envelope.header.kind, Kind::Change | Kind::DumpChunk) {
+        let mut at = 0;
+        while let Some((row, next)) = rows::read(envelope, at)? {
+            (last, at) = (row.seq, next);
+        }
+    }
+    Ok(last)
+}
+
+impl LogReader for KafkaReader {
+    fn log_id(&self) -> LogId {
+        self.reading.id
+    }
+
+    async fn find(&mut self, place: &Place) -> Result<Found, Failure> {
+        Ok(self.find_place(place).await?)
+    }
+
+    async fn read(&mut self, after: u64, block: &mut BlockReader) -> Result<bool, Failure> {
+        let read = self.read_next(after, block).await;
+        if read.is_err() {
+            // Wherever it is now, the next one looks anew.
+            self.at = None;
+        }
+        Ok(read?)
+    }
+
+    async fn wait(&mut self, _after: u64) {
+        self.tail.wait().await;
+    }
+
+    async fn shape(&mut self, fingerprint: Fingerprint) -> Result<Arc<TableShape>, Failure> {
+        Ok(self.shape_of(fingerprint).await?)
+    }
+
+    async fn shapes(&mut self) -> Result<Vec<(Fingerprint, Arc<TableShape>)>, Failure> {
+        let mut control = self.reading.control.lock().await;
+        Ok(control.catch_up().await?.shapes())
+    }
+
+    async fn has_advanced(&mut self) -> Result<bool, Failure> {
+        let Some(member) = &self.reading.member else { return Ok(false) };
+        Ok(member.committed(self.tail.partition).await?.is_some())
+    }
+
+    async fn advance(&mut self, seq: u64) -> Result<(), Failure> {
+        Ok(self.commit(seq).await?)
+    }
+}

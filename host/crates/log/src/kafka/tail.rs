@@ -1,0 +1,151 @@
+//! One partition of a topic, read committed, from any offset to where it ends for now.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::Message;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as Code};
+use rdkafka::message::{BorrowedMessage, Headers};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::sync::Notify;
+
+use super::client::Told;
+use super::error::KafkaError;
+use super::settings::KafkaSettings;
+
+/// The header that holds the record of a message without a value.
+pub const RECORD_HEADER: &str = "mysync";
+/// A broker that has not said anything by then, not even that there is nothing, cannot be reached.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Questions that are answered by one broker at once.
+pub const ANSWER_TIME: Duration = Duration::from_secs(10);
+
+/// What stands next in the partition.
+#[derive(Debug)]
+pub enum Next<'a> {
+    Message(Record<'a>),
+    /// Nothing more that is committed, for now.
+    End,
+    /// It is not known yet.
+    Nothing,
+}
+
+/// A message that was read.
+#[derive(Debug)]
+pub struct Record<'a> {
+    pub offset: i64,
+    message: BorrowedMessage<'a>,
+}
+
+impl Record<'_> {
+    pub fn key(&self) -> &[u8] {
+        self.message.key().unwrap_or_default()
+    }
+
+    /// The value, or of a tombstone the record that stands beside it.
+    pub fn bytes(&self) -> &[u8] {
+        let beside = || {
+            let headers = self.message.headers()?;
+            headers.iter().find(|header| header.key == RECORD_HEADER).and_then(|header| header.value)
+        };
+        self.message.payload().or_else(beside).unwrap_or_default()
+    }
+}
+
+/// A reader of one partition, of no group.
+pub struct Tail {
+    pub topic: String,
+    pub partition: u32,
+    consumer: Arc<BaseConsumer<Told>>,
+    /// Told whenever something has come.
+    came: Arc<Notify>,
+}
+
+impl std::fmt::Debug for Tail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tail").field("topic", &self.topic).field("partition", &self.partition).finish_non_exhaustive()
+    }
+}
+
+impl Tail {
+    pub fn new(settings: &KafkaSettings, group: &str, topic: &str, partition: u32) -> Result<Self, KafkaError> {
+        let mut consumer: BaseConsumer<Told> = settings
+            .reader(group)
+            .create_with_context(Told)
+            .map_err(|error| KafkaError::of(&format!("reading topic {topic}"), &error))?;
+        let came = Arc::new(Notify::new());
+        let telling = came.clone();
+        consumer.set_nonempty_callback(move || telling.notify_one());
+        Ok(Self { topic: topic.to_owned(), partition, consumer: Arc::new(consumer), came })
+    }
+
+    /// Goes on reading at an offset, or behind it where nothing stands there.
+    pub fn seek(&self, offset: Offset) -> Result<(), KafkaError> {
+        let mut list = TopicPartitionList::new();
+        let assigned = list
+            .add_partition_offset(&self.topic, self.partition as i32, offset)
+            .and_then(|()| self.consumer.assign(&list));
+        assigned.map_err(|error| KafkaError::of(&self.doing(), &error))
+    }
+
+    /// The next message, if it is here.
+    pub fn poll(&self) -> Result<Next<'_>, KafkaError> {
+        loop {
+            return match self.consumer.poll(Duration::ZERO) {
+                None => Ok(Next::Nothing),
+                Some(Ok(message)) => Ok(Next::Message(Record { offset: message.offset(), message })),
+                Some(Err(ClientError::PartitionEOF(_))) => Ok(Next::End),
+                Some(Err(error)) => match error.rdkafka_error_code() {
+                    Some(Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::NoOffset | Code::LogTruncation) => {
+                        Err(KafkaError::PlaceGone { topic: self.topic.clone(), partition: self.partition })
+                    }
+                    // One broker of several: the client looks for another way by itself.
+                    Some(
+                        Code::BrokerTransportFailure
+                        | Code::Resolve
+                        | Code::OperationTimedOut
+                        | Code::NotLeaderForPartition
+                        | Code::LeaderNotAvailable
+                        | Code::WaitingForCoordinator,
+                    ) => continue,
+                    _ => Err(KafkaError::of(&self.doing(), &error)),
+                },
+            };
+        }
+    }
+
+    /// The next message; none at the end.
+    pub async fn next(&self) -> Result<Option<Record<'_>>, KafkaError> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            match self.poll()? {
+                Next::Message(record) => return Ok(Some(record)),
+                Next::End => return Ok(None),
+                Next::Nothing => {
+                    if tokio::time::timeout_at(deadline, self.came.notified()).await.is_err() {
+                        let reason = format!("no answer within {} s", PATIENCE.as_secs());
+                        return Err(KafkaError::Unreachable { doing: self.doing(), reason });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Returns once something may have come.
+    pub async fn wait(&self) {
+        self.came.notified().await;
+    }
+
+    /// The offsets of the first message there may be, and behind the last one, committed or not.
+    pub async fn bounds(&self) -> Result<(i64, i64), KafkaError> {
+        let (consumer, topic, partition) = (self.consumer.clone(), self.topic.clone(), self.partition as i32);
+        let asked = move || consumer.fetch_watermarks(&topic, partition, ANSWER_TIME);
+        let answered = tokio::task::spawn_blocking(asked).await.map_err(|_| KafkaError::Ending)?;
+        answered.map_err(|error| KafkaError::of(&self.doing(), &error))
+    }
+
+    fn doing(&self) -> String {
+        format!("reading topic {}, partition {}", self.topic, self.partition)
+    }
+}

@@ -1,0 +1,250 @@
+//! The log on Kafka as capture sees it.
+//!
+//! **Promise.** An append is one transaction: its records, its shapes and its checkpoint are all there for readers, or none of them.
+//! **Leading.** The group of capture says who may try. The brokers decide: whoever takes over the log's transactions last is the leader, and
+//! nothing that a former one still sends is ever committed.
+//! **Errors.** After any error the producer is given up, and capture leads again: a new producer ends the last transaction, whichever way, and
+//! the control topic then says how far the log has come. Who was fenced joins the group anew, and waits until it is given the lead.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mysync_change::block::{BlockBuilder, Message};
+use mysync_change::dump::Dumps;
+use mysync_change::envelope::{self, LogId};
+use mysync_change::position::Checkpoint;
+use mysync_change::routing::Layout;
+use mysync_pipeline::failure::Failure;
+use mysync_pipeline::ports::{Lead, LogWriter};
+use mysync_pipeline::status::{Board, State as Shown, now_us};
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use super::Cluster;
+use super::control::{self, CHECKPOINT, Control, Covered, DUMPS, Identity, LEADER, LOG, Leader};
+use super::error::KafkaError;
+use super::group::{Change, Member};
+use super::producer::{Outgoing, Producer};
+use super::random_id;
+use crate::sequence;
+
+/// A candidate that was given the lead and could not take it tries again after this long.
+const CANDIDATES: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub struct KafkaWriter {
+    cluster: Arc<Cluster>,
+    board: Arc<Board>,
+    candidate: Option<Candidate>,
+    leading: Option<Leading>,
+}
+
+/// A member of the group of those who may capture.
+#[derive(Debug)]
+struct Candidate {
+    member: Member,
+    changes: mpsc::Receiver<Change>,
+    /// Whether the group has given this process the lead.
+    chosen: bool,
+}
+
+#[derive(Debug)]
+struct Leading {
+    producer: Producer,
+    id: LogId,
+    /// The last number in each partition.
+    lasts: Vec<u64>,
+    /// As they were last stored.
+    dumps: Arc<Dumps>,
+    /// When the last transaction began.
+    began: Option<Instant>,
+}
+
+impl KafkaWriter {
+    pub(super) fn new(cluster: Arc<Cluster>, board: Arc<Board>) -> Self {
+        Self { cluster, board, candidate: None, leading: None }
+    }
+
+    /// Waits until the group gives this process the lead, and says so if it has to wait.
+    async fn wait_chosen(&mut self) -> Result<(), KafkaError> {
+        let settings = &self.cluster.settings;
+        let candidate = match &mut self.candidate {
+            Some(candidate) => candidate,
+            None => {
+                let group = settings.capture_name();
+                let (member, changes) = Member::join(settings, &group, &settings.control_topic())?;
+                self.candidate.insert(Candidate { member, changes, chosen: false })
+            }
+        };
+        candidate.hear();
+        if !candidate.chosen {
+            self.board.capture.set_state(Shown::Standby);
+            info!("standing by: another process captures, or is about to give up");
+        }
+        while !candidate.chosen {
+            let change = candidate.changes.recv().await.ok_or(KafkaError::Ending)?;
+            candidate.take(change);
+        }
+        // It may have been told so long ago, before it stood still.
+        if let Err(error) = candidate.member.confirm(0).await {
+            self.candidate = None;
+            tokio::time::sleep(CANDIDATES).await;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    async fn take_lead(&mut self) -> Result<Lead, KafkaError> {
+        self.leading = None;
+        self.wait_chosen().await?;
+        let cluster = &self.cluster;
+        let mut producer = Producer::take_over(&cluster.settings, cluster.message_bytes_max).await?;
+        // Read back, this tells that everything from before was read.
+        let leader = Leader { token: random_id().to_string(), start: 0 };
+        let topic = cluster.settings.control_topic();
+        write(&mut producer, &topic, &[(LEADER, control::to_json(&topic, LEADER, &leader)?)]).await?;
+        let mut control = Control::new(&cluster.settings, &cluster.settings.capture_name())?;
+        let state = control.read_to(&leader.token).await?;
+        let (id, lasts) = match &state.identity {
+            Some((id, identity)) => {
+                let (stored, configured) = (&identity.routing, &cluster.routing);
+                if stored != configured {
+                    return Err(KafkaError::Routing { stored: stored.to_string(), configured: configured.to_string() });
+                }
+                let none = vec![0; configured.partitions as usize];
+                (*id, state.covered.as_ref().map_or(none, |covered| covered.lasts.clone()))
+            }
+            None => {
+                cluster.check_empty().await?;
+                let id = random_id();
+                let identity = Identity { id: id.to_string(), routing: cluster.routing, created_us: now_us() };
+                write(&mut producer, &topic, &[(LOG, control::to_json(&topic, LOG, &identity)?)]).await?;
+                info!(log = %id, prefix = cluster.settings.prefix, "a new log begins");
+                (id, vec![0; cluster.routing.partitions as usize])
+            }
+        };
+        let next_seq = sequence::first(lasts.iter().copied().max().unwrap_or(0), now_us());
+        let (checkpoint, dumps) = (state.checkpoint(), state.dumps.clone());
+        self.leading = Some(Leading { producer, id, lasts: lasts.clone(), dumps, began: None });
+        info!(log = %id, "leading: this process captures");
+        Ok(Lead { log_id: id, next_seq, prevs: lasts, checkpoint })
+    }
+
+    async fn store(&mut self, block: &BlockBuilder, checkpoint: &Checkpoint) -> Result<(), KafkaError> {
+        let (cluster, candidate) = (&self.cluster, &mut self.candidate);
+        let leading = self.leading.as_mut().ok_or(KafkaError::Fenced)?;
+        if let Some(candidate) = candidate {
+            candidate.hear();
+            // Somebody else has been chosen, and takes over sooner or later: better now, with nothing on the way.
+            if !candidate.chosen {
+                return Err(KafkaError::Fenced);
+            }
+        }
+        leading.append(cluster, block, checkpoint).await
+    }
+}
+
+impl Candidate {
+    /// Takes what the group has decided meanwhile.
+    fn hear(&mut self) {
+        while let Ok(change) = self.changes.try_recv() {
+            self.take(change);
+        }
+    }
+
+    fn take(&mut self, change: Change) {
+        match change {
+            Change::Assigned(_) => self.chosen = true,
+            // Nothing is waited for: the brokers see to it that only one writes.
+            Change::Revoked(..) => self.chosen = false,
+        }
+    }
+}
+
+impl Leading {
+    async fn append(
+        &mut self,
+        cluster: &Cluster,
+        block: &BlockBuilder,
+        checkpoint: &Checkpoint,
+    ) -> Result<(), KafkaError> {
+        let Self { producer, id, lasts, dumps, began } = self;
+        let pace = began.map_or(Duration::ZERO, |began| cluster.settings.group_time.saturating_sub(began.elapsed()));
+        if !pace.is_zero() {
+            tokio::time::sleep(pace).await;
+        }
+        *began = Some(Instant::now());
+        let topic = cluster.settings.control_topic();
+        let mut controls: Vec<(String, Vec<u8>)> = Vec::new();
+        for (fingerprint, shape) in block.shapes() {
+            controls.push((control::shape_key(*fingerprint), envelope::write_schema(*id, shape)?));
+        }
+        let new_dumps = !Arc::ptr_eq(dumps, &checkpoint.dumps) && *dumps != checkpoint.dumps;
+        if new_dumps {
+            controls.push((DUMPS.to_owned(), control::to_json(&topic, DUMPS, &*checkpoint.dumps)?));
+        }
+        let parts = block.partitions();
+        let now: Vec<u64> =
+            lasts.iter().zip(parts).map(|(last, part)| if part.is_empty() { *last } else { part.last_seq }).collect();
+        let covered = Covered { checkpoint: checkpoint.clone(), lasts: now };
+        controls.push((CHECKPOINT.to_owned(), control::to_json(&topic, CHECKPOINT, &covered)?));
+
+        producer.begin()?;
+        for (partition, part) in (0..).zip(parts) {
+            for message in part.messages() {
+                cluster.check_size(&message)?;
+                let Message { key, bytes, is_tombstone, .. } = message;
+                producer.send(Outgoing { topic: cluster.topic(), partition, key, bytes, is_tombstone }).await?;
+            }
+        }
+        for (key, bytes) in &controls {
+            let key = Some(key.as_bytes());
+            producer.send(Outgoing { topic: &topic, partition: 0, key, bytes, is_tombstone: false }).await?;
+        }
+        producer.commit().await?;
+        *lasts = covered.lasts;
+        dumps.clone_from(&checkpoint.dumps);
+        Ok(())
+    }
+}
+
+/// Writes control records in a transaction of their own.
+async fn write(producer: &mut Producer, topic: &str, records: &[(&str, Vec<u8>)]) -> Result<(), KafkaError> {
+    producer.begin()?;
+    for (key, bytes) in records {
+        let key = Some(key.as_bytes());
+        producer.send(Outgoing { topic, partition: 0, key, bytes, is_tombstone: false }).await?;
+    }
+    producer.commit().await
+}
+
+impl LogWriter for KafkaWriter {
+    fn layout(&self) -> Layout {
+        self.cluster.routing.layout
+    }
+
+    async fn lead(&mut self) -> Result<Lead, Failure> {
+        let led = self.take_lead().await;
+        self.forget_if_fenced(led.as_ref().err());
+        Ok(led?)
+    }
+
+    async fn append(&mut self, block: &BlockBuilder, checkpoint: &Checkpoint) -> Result<(), Failure> {
+        let stored = self.store(block, checkpoint).await;
+        if let Err(error) = &stored {
+            self.leading = None;
+            self.forget_if_fenced(Some(error));
+        }
+        Ok(stored?)
+    }
+}
+
+impl KafkaWriter {
+    /// Who was fenced while it believed to be chosen is out of date: it joins anew, behind whoever leads now.
+    fn forget_if_fenced(&mut self, error: Option<&KafkaError>) {
+        if let Some(KafkaError::Fenced) = error {
+            warn!(code = "KAFKA_FENCED", "another process captures into this log now: stepping down");
+            self.candidate = None;
+        }
+    }
+}
