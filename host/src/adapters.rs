@@ -7,14 +7,15 @@ use mysync_binlog::connection::ConnectionSettings;
 use mysync_binlog::source::{MysqlSettings, Selected, StartAt};
 use mysync_binlog::tls::{TlsMode as BinlogTlsMode, TlsSettings};
 use mysync_connectors::redis;
+use mysync_log::kafka;
 use mysync_log::{LogError, LogSettings as EmbeddedLogSettings, OutsideReader, Seen};
 use mysync_pipeline::failure::Failure;
 use mysync_wasm::{Grant, Limits, PluginSettings};
 use sha2::{Digest, Sha256};
 
 use crate::config::{
-    EmbeddedSettings, FirstLoad, LogSettings, RedisSettings, Secret, Settings, SourceSettings, Start, TlsMode,
-    WriterSettings,
+    Cleanup, Compression, EmbeddedSettings, FirstLoad, KafkaSettings, LogSettings, RedisSettings, SaslMechanism,
+    Secret, Settings, SourceSettings, Start, TlsMode, Topics, WriterSettings,
 };
 use crate::fault::Fault;
 
@@ -82,6 +83,45 @@ pub fn embedded(settings: &Settings, embedded: &EmbeddedSettings) -> EmbeddedLog
     let loaded = settings.writers.iter().filter(|writer| writer.dump == FirstLoad::Initial);
     let loaded = loaded.map(|writer| writer.name.clone()).collect();
     EmbeddedLogSettings { dir, partitions, max_bytes, retention, writers, loaded }
+}
+
+/// The log on a cluster.
+pub fn kafka(log: &KafkaSettings, partitions: u32) -> Result<kafka::KafkaSettings, Fault> {
+    if log.topics != Topics::One(log.prefix.clone()) {
+        return Err(Fault::unusable("CONFIG_VALUE", "log.topic cannot be another than \"{prefix}\" yet"));
+    }
+    Ok(kafka::KafkaSettings {
+        brokers: log.brokers.join(","),
+        prefix: log.prefix.clone(),
+        partitions,
+        replication: log.replication,
+        cleanup: match log.cleanup {
+            Cleanup::Delete => kafka::Cleanup::Delete,
+            Cleanup::Compact => kafka::Cleanup::Compact,
+        },
+        retention: log.retention,
+        group_time: log.group_time,
+        compression: match log.compression {
+            Compression::None => kafka::Compression::None,
+            Compression::Lz4 => kafka::Compression::Lz4,
+            Compression::Zstd => kafka::Compression::Zstd,
+        },
+        allow: log.allow.iter().map(|name| (*name).to_owned()).collect(),
+        tls: log.tls.as_ref().map(|tls| kafka::Tls {
+            ca: tls.ca.clone(),
+            identity: tls.cert.clone().zip(tls.key.clone()),
+            verify_hostname: tls.verify_hostname,
+        }),
+        sasl: log.sasl.as_ref().map(|sasl| kafka::Sasl {
+            mechanism: match sasl.mechanism {
+                SaslMechanism::Plain => "PLAIN",
+                SaslMechanism::ScramSha256 => "SCRAM-SHA-256",
+                SaslMechanism::ScramSha512 => "SCRAM-SHA-512",
+            },
+            user: sasl.user.clone(),
+            password: sasl.password.expose().to_owned(),
+        }),
+    })
 }
 
 /// The log as the configuration wants it, seen from outside.

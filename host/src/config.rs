@@ -28,7 +28,7 @@ use toml::de::DeTable;
 pub use connectors::{ConnectorSettings, RedisSettings};
 pub use error::{ConfigError, Mistake};
 pub use folders::{FirstLoad, FolderSettings, WriterSettings};
-pub use kafka::{Cleanup, Compression, KafkaSettings, KafkaTls, Sasl, SaslMechanism, Topics};
+pub use kafka::{Cleanup, Compression, KafkaSettings, SaslMechanism, Topics};
 pub use log::{EmbeddedSettings, LogKind, LogSettings};
 pub use operation::{AdminSettings, DumpSettings, LogFormat, ROWS_PER_SECOND_MAX, TelemetrySettings};
 pub use secret::{Secret, Variables};

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::kafka::{KafkaTls, Sasl};
 use super::*;
 
 fn fixtures(folder: &str) -> PathBuf {
