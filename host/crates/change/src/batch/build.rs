@@ -16,6 +16,8 @@ use crate::schema::Fingerprint;
 pub struct BatchBuilder {
     limits: Limits,
     writer: String,
+    /// Records up to here may be gone.
+    holes_up_to: u64,
     batch: Batch,
     extent: Extent,
     /// The tables of the batch: place of its shape, place in `batch.tables`.
@@ -51,6 +53,7 @@ impl BatchBuilder {
         Self {
             limits,
             writer: writer.to_owned(),
+            holes_up_to: 0,
             batch: Batch::default(),
             extent: Extent::default(),
             tables: Vec::new(),
@@ -63,6 +66,15 @@ impl BatchBuilder {
             wants_ids: false,
             sent_bytes: 0,
         }
+    }
+
+    /// For a writer that rebuilds its store from a log which keeps the last record of each key: records up to `seq` may be gone for later ones,
+    /// or because nothing was left under their keys. One that goes on where it was may have missed such a removal, so that a hole stops it; as
+    /// does one behind `seq`, where none has been made yet.
+    ///
+    /// Up to `seq` a transaction is what is left of it, and the record that ended it may be gone: each may be the last one.
+    pub fn pass_holes(&mut self, up_to: u64) {
+        self.holes_up_to = up_to;
     }
 
     /// Starts an empty batch behind `last`.
@@ -143,11 +155,7 @@ impl BatchBuilder {
             // What is cut off has an end of its own: a batch that is repeated is cut where it was before.
             let joined = end.is_none() && self.joins(&row);
             if !entered {
-                // Chained to what came before, whether that was in this batch or is in the store.
-                if prev != self.extent.last.seq {
-                    let (expected, found) = (self.extent.last.seq, prev);
-                    return Err(TakeError::Chain(ChainBroken { expected, found, at: row.seq }));
-                }
+                self.chain(prev, row.seq)?;
                 let begins = self.begins(&header.transaction);
                 if (begins || !joined) && self.is_full(row.seq, end, self.extent.whole || begins) {
                     return Ok(Taken::Full);
@@ -168,10 +176,20 @@ impl BatchBuilder {
             self.extent.last.second = row.operation == Operation::MoveIn;
             self.extent.records += 1;
             self.extent.bytes += next - *at;
-            self.extent.whole = row.ends_transaction;
+            self.extent.whole = row.ends_transaction || row.seq <= self.holes_up_to;
             *at = next;
         }
         Ok(Taken::Block)
+    }
+
+    /// A record is chained to what came before, whether that was in this batch or is in the store.
+    fn chain(&self, prev: u64, at: u64) -> Result<(), TakeError> {
+        let expected = self.extent.last.seq;
+        // What is missing lies up to `prev`.
+        if prev == expected || prev > expected && prev <= self.holes_up_to {
+            return Ok(());
+        }
+        Err(TakeError::Chain(ChainBroken { expected, found: prev, at }))
     }
 
     /// Whether a row is the second half of a changed key whose first half came last: both are applied in one step.
@@ -304,10 +322,7 @@ impl BatchBuilder {
 
     fn take_event(&mut self, envelope: &Envelope<'_>) -> Result<(), TakeError> {
         let header = &envelope.header;
-        if header.prev != self.extent.last.seq {
-            let (expected, found) = (self.extent.last.seq, header.prev);
-            return Err(TakeError::Chain(ChainBroken { expected, found, at: header.first_seq }));
-        }
+        self.chain(header.prev, header.first_seq)?;
         let event = serde_json::from_slice(envelope.body)
             .map_err(|error| EnvelopeError::Damaged { at: 0, what: error.to_string() })?;
         let begins = self.begins(&header.transaction);
