@@ -93,6 +93,9 @@ pub fn kafka(log: &KafkaSettings, partitions: u32) -> Result<kafka::KafkaSetting
     Ok(kafka::KafkaSettings {
         brokers: log.brokers.join(","),
         prefix: log.prefix.clone(),
+        topic: match &log.topics {
+            Topics::One(topic) | Topics::PerTable(topic) => topic.clone(),
+        },
         partitions,
         replication: log.replication,
         cleanup: match log.cleanup {

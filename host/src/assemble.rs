@@ -7,78 +7,104 @@ use std::sync::Arc;
 use mysync_binlog::source::Mysql;
 use mysync_connectors::redis::{Redis, Settings as RedisSettings};
 use mysync_log::EmbeddedLog;
+use mysync_log::kafka::{KafkaLog, KafkaReaders, Member};
+use mysync_pipeline::assignment;
 use mysync_pipeline::capture::capture;
-use mysync_pipeline::deliver::Delivery;
+use mysync_pipeline::deliver::{Delivery, FENCE_TAKEN};
 use mysync_pipeline::dump::{Beginning, OrderBook, Orders, Request};
-use mysync_pipeline::failure::Failure;
+use mysync_pipeline::failure::{Failure, Kind};
+use mysync_pipeline::ports::LogReader;
+use mysync_pipeline::retry::Backoff;
 use mysync_pipeline::shutdown::Shutdown;
-use mysync_pipeline::status::Board;
+use mysync_pipeline::status::{Board, DeliverStatus, State};
 use mysync_wasm::{Engine, EngineSettings, Plugin};
 use tokio::sync::mpsc;
+use tracing::warn;
 
 use crate::adapters;
 use crate::admin::Command;
 use crate::config::{ConnectorSettings, FirstLoad, LogKind, Settings, WriterSettings};
 use crate::fault::Fault;
 use crate::role::Role;
-use crate::supervisor::{Launch, Supervisor};
+use crate::supervisor::{Launch, Supervisor, Task};
 
-/// Opens the log before anything else: of two processes on one log the second says who has it.
-pub fn open_log(settings: &Settings) -> Result<EmbeddedLog, Fault> {
-    match &settings.log.kind {
+/// The log of this process.
+pub enum Log {
+    Embedded(Arc<EmbeddedLog>),
+    Kafka(KafkaLog),
+}
+
+/// Opens the log before anything else: of two processes on one embedded log the second says who has it.
+pub async fn open_log(settings: &Settings) -> Result<Log, Fault> {
+    let log = &settings.log;
+    match &log.kind {
         LogKind::Embedded(embedded) => {
-            Ok(EmbeddedLog::open(&adapters::embedded(settings, embedded)).map_err(Failure::from)?)
+            let opened = EmbeddedLog::open(&adapters::embedded(settings, embedded)).map_err(Failure::from)?;
+            Ok(Log::Embedded(Arc::new(opened)))
         }
-        LogKind::Kafka(_) => Err(Fault::unusable("LOG_KIND", "the log on Kafka cannot be run yet")),
+        LogKind::Kafka(kafka) => {
+            let opened = KafkaLog::open(adapters::kafka(kafka, log.partitions)?).await.map_err(Failure::from)?;
+            Ok(Log::Kafka(opened))
+        }
     }
 }
 
-/// Runs capture and every writer until the end begins.
+/// Runs capture, every writer, or both, until the end begins.
 pub async fn run(
     settings: Settings,
-    log: EmbeddedLog,
+    log: Log,
     board: Arc<Board>,
     shutdown: Shutdown,
     commands: mpsc::Receiver<Command>,
     (orders, book): (Orders, OrderBook),
-    _role: Role,
+    role: Role,
 ) -> Result<(), Fault> {
-    let log = Arc::new(log);
-    let cache_dir = Some(settings.log.dir.join("compiled"));
-    let engine = Engine::new(&EngineSettings { cache_dir }).map_err(Failure::from)?;
-    let mut supervisor = Supervisor::new(board.clone(), shutdown.clone(), settings.log.partitions);
-    let mut stores = BTreeMap::new();
-    for (name, ConnectorSettings::Redis(redis)) in &settings.connectors {
-        stores.insert(name.clone(), adapters::redis(name, redis)?);
+    let partitions = settings.log.partitions;
+    let mut supervisor = Supervisor::new(board.clone(), shutdown.clone());
+    if role != Role::Capture {
+        let parts = Arc::new(Parts::new(&settings, orders)?);
+        for writer in settings.writers {
+            let name = writer.name.clone();
+            match &log {
+                Log::Embedded(log) => {
+                    let launch = on_embedded(parts.clone(), writer, log.clone());
+                    supervisor.start(&name, launch, assignment::all(partitions));
+                }
+                Log::Kafka(log) => {
+                    let (member, assigned) = log.join(&name).map_err(Failure::from)?;
+                    let readers = log.readers();
+                    supervisor.start(&name, on_kafka(parts.clone(), writer, readers, Arc::new(member)), assigned);
+                }
+            }
+        }
     }
-    let source = adapters::mysql(&settings.source, &log.id().to_string(), settings.log.partitions);
-    let mut source = Mysql::new(source, book, board.clone());
-    let mut records = log.writer();
-    let parts = Arc::new(Parts {
-        source: settings.source.name,
-        partitions: settings.log.partitions,
-        stores,
-        log,
-        engine,
-        orders,
-        rows_per_second: settings.dump.rows_per_second,
-    });
-    for writer in settings.writers {
-        supervisor.start(&writer.name.clone(), launch(&parts, writer));
+    let (ending, shown) = (shutdown.ending(), board.clone());
+    let source = |name: &str| Mysql::new(adapters::mysql(&settings.source, name, partitions), book, board.clone());
+    let captured: Option<Task> = match (&log, role) {
+        (_, Role::Deliver) => None,
+        (Log::Embedded(log), _) => {
+            let (mut source, mut records) = (source(&log.id().to_string()), log.writer());
+            Some(Box::pin(async move { capture(&mut source, &mut records, &shown.capture, ending).await }))
+        }
+        (Log::Kafka(log), _) => {
+            let (mut source, mut records) = (source(&log.name()), log.writer(board.clone()));
+            Some(Box::pin(async move { capture(&mut source, &mut records, &shown.capture, ending).await }))
+        }
+    };
+    let ended = supervisor.run(captured, commands).await;
+    if let Log::Kafka(log) = log {
+        log.close().await;
     }
-    let ending = shutdown.ending();
-    let captured = Box::pin(async move { capture(&mut source, &mut records, &board.capture, ending).await });
-    Ok(supervisor.run(captured, commands).await?)
+    Ok(ended?)
 }
 
-/// What every writer is made with, beside its own files.
+/// What every writer is made with, beside its own files and the log.
 struct Parts {
     /// The source's name.
     source: String,
     partitions: u32,
     /// Connectors by name.
     stores: BTreeMap<String, Arc<RedisSettings>>,
-    log: Arc<EmbeddedLog>,
     engine: Engine,
     orders: Orders,
     /// Of a dump that a new writer begins with.
@@ -86,32 +112,95 @@ struct Parts {
 }
 
 /// How a partition of a writer is started. Both of its files are read anew each time: what was mended in them is taken.
-fn launch(parts: &Arc<Parts>, writer: WriterSettings) -> Launch {
-    let parts = parts.clone();
+fn on_embedded(parts: Arc<Parts>, writer: WriterSettings, log: Arc<EmbeddedLog>) -> Launch {
     Arc::new(move |partition, status, ending| {
-        let (parts, writer) = (parts.clone(), writer.clone());
+        let (parts, writer, log) = (parts.clone(), writer.clone(), log.clone());
         Box::pin(async move {
-            let writer = writer.read_again()?;
-            let store = parts.stores.get(&writer.connector).cloned().ok_or_else(|| {
-                Failure::definite("CONNECTOR_UNKNOWN", format!("there is no connector {}", writer.connector))
-            })?;
-            let mut delivery = Delivery {
-                log: parts.log.reader(&writer.name, partition).map_err(Failure::from)?,
-                plugin: Plugin::load(&parts.engine, adapters::plugin(&writer, parts.partitions)).await?,
-                connector: Redis::new(store, &parts.source, &writer.name, partition),
-                status,
-                owner: owner(),
-                partition,
-                beginning: parts.beginning(&writer),
-                tables: writer.tables,
-                writer: writer.name,
-            };
-            delivery.run(ending).await
+            let log = log.reader(&writer.name, partition).map_err(Failure::from)?;
+            parts.delivery(&writer, log, partition, status).await?.run(ending).await
+        })
+    })
+}
+
+/// The same for a partition that the group of the writer has given to this process.
+fn on_kafka(parts: Arc<Parts>, writer: WriterSettings, readers: KafkaReaders, member: Arc<Member>) -> Launch {
+    Arc::new(move |partition, status, mut ending| {
+        let (parts, writer, readers, member) = (parts.clone(), writer.clone(), readers.clone(), member.clone());
+        Box::pin(async move {
+            let mut backoff = Backoff::new(&writer.name);
+            loop {
+                let opened = tokio::select! {
+                    biased;
+                    () = ending.begun() => return Ok(()),
+                    opened = readers.open(&writer.name, partition, Some(member.clone())) => opened,
+                };
+                let ended = match opened {
+                    Ok(log) => parts.delivery(&writer, log, partition, status.clone()).await?.run(ending.clone()).await,
+                    Err(error) => Err(error.into()),
+                };
+                let failure = match ended {
+                    Err(failure) if failure.kind == Kind::Transient || failure.code == FENCE_TAKEN => failure,
+                    ended => return ended,
+                };
+                // Whose the partition is, is the group's to say. Who has written last may have been paused, or this process was.
+                if failure.code == FENCE_TAKEN && member.confirm(partition).await.is_err() {
+                    ending.begun().await;
+                    return Ok(());
+                }
+                let wait = backoff.wait();
+                warn!(writer = writer.name, partition, code = failure.code, "delivery begins anew: {}", failure.message);
+                status.set_state(State::Retrying(failure));
+                ending.sleep(wait).await;
+                if ending.has_begun() {
+                    return Ok(());
+                }
+            }
         })
     })
 }
 
 impl Parts {
+    fn new(settings: &Settings, orders: Orders) -> Result<Self, Fault> {
+        let cache_dir = Some(settings.log.dir.join("compiled"));
+        let engine = Engine::new(&EngineSettings { cache_dir }).map_err(Failure::from)?;
+        let mut stores = BTreeMap::new();
+        for (name, ConnectorSettings::Redis(redis)) in &settings.connectors {
+            stores.insert(name.clone(), adapters::redis(name, redis)?);
+        }
+        Ok(Self {
+            source: settings.source.name.clone(),
+            partitions: settings.log.partitions,
+            stores,
+            engine,
+            orders,
+            rows_per_second: settings.dump.rows_per_second,
+        })
+    }
+
+    async fn delivery<L: LogReader>(
+        &self,
+        writer: &WriterSettings,
+        log: L,
+        partition: u32,
+        status: Arc<DeliverStatus>,
+    ) -> Result<Delivery<L, Plugin, Redis>, Failure> {
+        let writer = writer.read_again()?;
+        let store = self.stores.get(&writer.connector).cloned().ok_or_else(|| {
+            Failure::definite("CONNECTOR_UNKNOWN", format!("there is no connector {}", writer.connector))
+        })?;
+        Ok(Delivery {
+            log,
+            plugin: Plugin::load(&self.engine, adapters::plugin(&writer, self.partitions)).await?,
+            connector: Redis::new(store, &self.source, &writer.name, partition),
+            status,
+            owner: owner(),
+            partition,
+            beginning: self.beginning(&writer),
+            tables: writer.tables,
+            writer: writer.name,
+        })
+    }
+
     /// What a new writer begins with.
     fn beginning(&self, writer: &WriterSettings) -> Beginning {
         match writer.dump {

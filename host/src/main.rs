@@ -80,7 +80,7 @@ fn run(options: &RunOptions, role: Role) -> Result<ExitCode, Fault> {
         warn!(code = "CONFIG", "{warning}");
     }
     runtime()?.block_on(async {
-        let log = assemble::open_log(&settings)?;
+        let log = assemble::open_log(&settings).await?;
         let shutdown = Shutdown::default();
         signals::end_on_signal(shutdown.clone())
             .map_err(|error| Fault::failed("SIGNALS", format!("cannot watch for signals: {error}")))?;

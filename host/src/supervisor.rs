@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mysync_pipeline::assignment::{Change, Changes};
 use mysync_pipeline::failure::Failure;
 use mysync_pipeline::shutdown::{Ending, Shutdown};
 use mysync_pipeline::status::{Board, DeliverStatus, State};
@@ -36,7 +37,6 @@ type Answer = oneshot::Sender<Result<(), Failure>>;
 pub struct Supervisor {
     board: Arc<Board>,
     shutdown: Shutdown,
-    partitions: u32,
     drain_time: Duration,
     writers: BTreeMap<String, Kept>,
 }
@@ -48,29 +48,23 @@ struct Kept {
 }
 
 impl Supervisor {
-    pub fn new(board: Arc<Board>, shutdown: Shutdown, partitions: u32) -> Self {
-        Self { board, shutdown, partitions, drain_time: DRAIN_TIME, writers: BTreeMap::new() }
+    pub fn new(board: Arc<Board>, shutdown: Shutdown) -> Self {
+        Self { board, shutdown, drain_time: DRAIN_TIME, writers: BTreeMap::new() }
     }
 
-    /// Starts a writer in every partition.
-    pub fn start(&mut self, name: &str, launch: Launch) {
-        let writer = Writer {
-            name: name.to_owned(),
-            partitions: self.partitions,
-            drain_time: self.drain_time,
-            launch,
-            board: self.board.clone(),
-        };
+    /// Starts a writer in every partition that it is given.
+    pub fn start(&mut self, name: &str, launch: Launch, assigned: Changes) {
+        let (name, drain_time, board) = (name.to_owned(), self.drain_time, self.board.clone());
+        let writer = Writer { name: name.clone(), drain_time, launch, board, started: Started::default() };
         let (resumes, asked) = mpsc::channel(COMMANDS_MAX);
-        let started = writer.start();
-        let keeper = tokio::spawn(writer.keep(started, asked, self.shutdown.ending()));
-        self.writers.insert(name.to_owned(), Kept { resumes, keeper });
+        let keeper = tokio::spawn(writer.keep(assigned, asked, self.shutdown.ending()));
+        self.writers.insert(name, Kept { resumes, keeper });
     }
 
-    /// Runs until the end begins and everything has ended.
-    pub async fn run(mut self, capture: Task, mut commands: mpsc::Receiver<Command>) -> Result<(), Failure> {
-        let mut capture = tokio::spawn(capture);
-        let mut captured = false;
+    /// Runs until the end begins and everything has ended. Without capture another process does that.
+    pub async fn run(mut self, capture: Option<Task>, mut commands: mpsc::Receiver<Command>) -> Result<(), Failure> {
+        let mut captured = capture.is_none();
+        let mut capture = tokio::spawn(capture.unwrap_or_else(|| Box::pin(async { Ok(()) })));
         let mut ending = self.shutdown.ending();
         loop {
             tokio::select! {
@@ -125,37 +119,45 @@ impl Supervisor {
 
 struct Writer {
     name: String,
-    partitions: u32,
     drain_time: Duration,
     launch: Launch,
     board: Arc<Board>,
+    started: Started,
 }
 
 impl Writer {
-    fn start(&self) -> Started {
+    fn start(&mut self, partition: u32) {
         let stop = Shutdown::default();
-        let partition = |partition| {
-            let status = self.board.start(&self.name, partition);
-            let work = tokio::spawn((self.launch)(partition, status.clone(), stop.ending()));
-            let abort = work.abort_handle();
-            let task = tokio::spawn(watch(work, status.clone()));
-            Partition { status, task, work: abort }
-        };
-        Started { partitions: (0..self.partitions).map(partition).collect(), stop }
+        let status = self.board.start(&self.name, partition);
+        let work = tokio::spawn((self.launch)(partition, status.clone(), stop.ending()));
+        let abort = work.abort_handle();
+        let task = tokio::spawn(watch(work, status.clone()));
+        self.started.partitions.insert(partition, Partition { stop, status, task, work: abort });
     }
 
-    /// Starts it again whenever somebody asks, until the end begins. Who asked is told what became of it.
-    async fn keep(self, mut started: Started, mut resumes: mpsc::Receiver<Answer>, mut ending: Ending) {
+    /// Starts partitions as they are given, ends them as they are taken, and starts the writer again whenever somebody asks, until the end
+    /// begins. Who asked is told what became of it.
+    async fn keep(mut self, mut assigned: Changes, mut resumes: mpsc::Receiver<Answer>, mut ending: Ending) {
         let mut waiting: Vec<Answer> = Vec::new();
         loop {
             tokio::select! {
                 biased;
                 () = ending.begun() => break,
+                Some(change) = assigned.recv() => match change {
+                    Change::Given(partitions) => partitions.into_iter().for_each(|partition| self.start(partition)),
+                    Change::Taken(partitions, working) => {
+                        info!(writer = self.name, ?partitions, "others work at these partitions from now on");
+                        let mut taken = self.started.take(&partitions);
+                        taken.end(&self.name, self.drain_time).await;
+                        partitions.iter().for_each(|partition| self.board.end(&self.name, *partition));
+                        drop(working);
+                    }
+                },
                 Some(answer) = resumes.recv() => {
                     waiting.push(answer);
                     info!(writer = self.name, "the writer starts again");
                     // What still runs has to give up its place: it may stand where the writer no longer is.
-                    started.end(&self.name, self.drain_time).await;
+                    self.started.end(&self.name, self.drain_time).await;
                     if ending.has_begun() {
                         return;
                     }
@@ -163,27 +165,29 @@ impl Writer {
                         waiting.push(answer);
                     }
                     waiting.retain(|answer| !answer.is_closed());
-                    started = self.start();
+                    let partitions: Vec<u32> = self.started.partitions.keys().copied().collect();
+                    partitions.into_iter().for_each(|partition| self.start(partition));
                 }
-                outcome = started.outcome(), if !waiting.is_empty() => {
+                outcome = self.started.outcome(), if !waiting.is_empty() => {
                     for answer in waiting.drain(..) {
                         let _ = answer.send(outcome.clone());
                     }
                 }
             }
         }
-        started.end(&self.name, self.drain_time).await;
+        self.started.end(&self.name, self.drain_time).await;
     }
 }
 
-/// One start of a writer.
+/// Partitions of a writer that were started, by number.
+#[derive(Default)]
 struct Started {
-    /// Ends this writer alone.
-    stop: Shutdown,
-    partitions: Vec<Partition>,
+    partitions: BTreeMap<u32, Partition>,
 }
 
 struct Partition {
+    /// Ends it alone.
+    stop: Shutdown,
     status: Arc<DeliverStatus>,
     /// Ends with `work`, once the status says why.
     task: JoinHandle<()>,
@@ -191,12 +195,17 @@ struct Partition {
 }
 
 impl Started {
+    /// Those of these partitions that were started.
+    fn take(&mut self, partitions: &[u32]) -> Self {
+        Self { partitions: partitions.iter().filter_map(|number| self.partitions.remove_entry(number)).collect() }
+    }
+
     /// Whether it goes on, as soon as no partition is starting any more.
     async fn outcome(&self) -> Result<(), Failure> {
-        for partition in &self.partitions {
+        for partition in self.partitions.values() {
             partition.status.settled().await;
         }
-        self.partitions.iter().try_for_each(|partition| match partition.status.state() {
+        self.partitions.values().try_for_each(|partition| match partition.status.state() {
             State::Stopped(failure) => Err(failure),
             _ => Ok(()),
         })
@@ -204,12 +213,12 @@ impl Started {
 
     /// Ends it after the batch it is at, or in the middle of it.
     async fn end(&mut self, name: &str, drain_time: Duration) {
-        self.stop.begin();
+        self.partitions.values().for_each(|partition| partition.stop.begin());
         if self.has_ended(drain_time).await {
             return;
         }
         warn!(writer = name, "the writer does not end: it is given up, and goes on where its store's fence says");
-        self.partitions.iter().for_each(|partition| partition.work.abort());
+        self.partitions.values().for_each(|partition| partition.work.abort());
         if !self.has_ended(GIVE_UP_TIME).await {
             warn!(writer = name, "what was given up hangs; nothing that it does counts any more");
         }
@@ -217,7 +226,7 @@ impl Started {
 
     async fn has_ended(&mut self, time: Duration) -> bool {
         let deadline = Instant::now() + time;
-        for partition in self.partitions.iter_mut().filter(|partition| !partition.task.is_finished()) {
+        for partition in self.partitions.values_mut().filter(|partition| !partition.task.is_finished()) {
             if tokio::time::timeout_at(deadline, &mut partition.task).await.is_err() {
                 return false;
             }
@@ -252,6 +261,8 @@ mod tests {
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
+    use mysync_pipeline::assignment;
+
     use super::*;
 
     const SOON: Duration = Duration::from_secs(10);
@@ -266,8 +277,8 @@ mod tests {
     /// Writers under a supervisor of little patience; capture goes on until the end.
     fn run(partitions: u32, drain_time: Duration, writers: Vec<(&str, Launch)>) -> Running {
         let (board, shutdown) = (Arc::new(Board::default()), Shutdown::default());
-        let mut supervisor = Supervisor { drain_time, ..Supervisor::new(board.clone(), shutdown.clone(), partitions) };
-        writers.into_iter().for_each(|(name, launch)| supervisor.start(name, launch));
+        let mut supervisor = Supervisor { drain_time, ..Supervisor::new(board.clone(), shutdown.clone()) };
+        writers.into_iter().for_each(|(name, launch)| supervisor.start(name, launch, assignment::all(partitions)));
         let (commands, asked) = mpsc::channel(COMMANDS_MAX);
         let mut ending = shutdown.ending();
         let capture = Box::pin(async move {

@@ -28,26 +28,30 @@ use mysync_change::block::Message;
 use mysync_change::envelope::{self, LogId};
 use mysync_change::position::Checkpoint;
 use mysync_change::routing::{Layout, Routing};
+use mysync_pipeline::assignment::Changes;
 use mysync_pipeline::status::Board;
 use rdkafka::topic_partition_list::Offset;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, OnceCell, mpsc};
 use tracing::warn;
 
 pub use admin::Values;
 pub use error::KafkaError;
-pub use group::{Change, Member, Working};
+pub use group::Member;
 pub use metrics::describe;
 pub use reader::KafkaReader;
 pub use settings::{Cleanup, Compression, KafkaSettings, Sasl, Tls};
 pub use writer::KafkaWriter;
 
 use admin::Admin;
-use control::Control;
+use control::{Control, Identity};
 use reader::Reading;
 use tail::Tail;
 
 /// What a process that only reads waits between two looks for a log that was not made yet.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// How long a process that ends waits for its groups.
+const LEAVE_TIME: Duration = Duration::from_secs(5);
 
 /// The cluster's side of a log, checked.
 #[derive(Debug)]
@@ -58,12 +62,17 @@ struct Cluster {
     message_bytes_max: usize,
     /// The cluster's own name.
     name: String,
+    /// Held by every member of a group until it has left that.
+    members: mpsc::Sender<()>,
 }
 
 /// A log, as one process uses it.
 #[derive(Debug)]
 pub struct KafkaLog {
     cluster: Arc<Cluster>,
+    readers: KafkaReaders,
+    /// Ends when no member is left.
+    left: mpsc::Receiver<()>,
 }
 
 /// What the log is and how far it has come.
@@ -88,7 +97,10 @@ impl KafkaLog {
         };
         let routing = Routing::new(settings.partitions, layout);
         let (message_bytes_max, name) = (facts.message_bytes_max, facts.cluster);
-        Ok(Self { cluster: Arc::new(Cluster { settings, routing, message_bytes_max, name }) })
+        let (members, left) = mpsc::channel(1);
+        let cluster = Arc::new(Cluster { settings, routing, message_bytes_max, name, members });
+        let readers = KafkaReaders { cluster: cluster.clone(), known: Arc::default() };
+        Ok(Self { cluster, readers, left })
     }
 
     /// Tells this log apart from others, before there is one: of its cluster and its prefix.
@@ -101,26 +113,21 @@ impl KafkaLog {
         KafkaWriter::new(self.cluster.clone(), board)
     }
 
-    /// Waits until there is a log to read.
-    pub async fn readers(&self) -> Result<KafkaReaders, KafkaError> {
-        loop {
-            let mut control = Control::new(&self.cluster.settings, &self.cluster.settings.prefix)?;
-            if let Some((id, identity)) = control.catch_up().await?.identity.clone() {
-                let (stored, configured) = (&identity.routing, &self.cluster.routing);
-                if stored != configured {
-                    return Err(KafkaError::Routing { stored: stored.to_string(), configured: configured.to_string() });
-                }
-                let control = Arc::new(Mutex::new(control));
-                return Ok(KafkaReaders { cluster: self.cluster.clone(), id, control });
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+    /// Of this log, as soon as there is one.
+    pub fn readers(&self) -> KafkaReaders {
+        self.readers.clone()
     }
 
     /// Joins the group of a writer's delivery: it says which partitions are this process's.
-    pub fn join(&self, writer: &str) -> Result<(Member, mpsc::Receiver<Change>), KafkaError> {
+    pub fn join(&self, writer: &str) -> Result<(Member, Changes), KafkaError> {
         let settings = &self.cluster.settings;
-        Member::join(settings, &settings.writer_group(writer), self.cluster.topic())
+        Member::join(settings, &settings.writer_group(writer), self.cluster.topic(), self.cluster.members.clone())
+    }
+
+    /// Waits until its members have left their groups, so that others need not wait for their silence. Everything else of it has ended.
+    pub async fn close(mut self) {
+        drop((self.cluster, self.readers));
+        let _ = tokio::time::timeout(LEAVE_TIME, self.left.recv()).await;
     }
 
     /// Looks at the log without any part in it.
@@ -138,26 +145,53 @@ impl KafkaLog {
 #[derive(Debug, Clone)]
 pub struct KafkaReaders {
     cluster: Arc<Cluster>,
+    /// The log, once it is known that there is one.
+    known: Arc<OnceCell<Known>>,
+}
+
+#[derive(Debug, Clone)]
+struct Known {
     id: LogId,
     control: Arc<Mutex<Control>>,
 }
 
 impl KafkaReaders {
-    pub fn id(&self) -> LogId {
-        self.id
-    }
-
-    /// For a writer's delivery in one partition. Without a member it looks and never advances.
-    pub fn reader(&self, writer: &str, partition: u32, member: Option<Arc<Member>>) -> Result<KafkaReader, KafkaError> {
-        let (cluster, id, control) = (self.cluster.clone(), self.id, self.control.clone());
+    /// For a writer's delivery in one partition; waits until there is a log. Without a member it looks and never advances.
+    pub async fn open(
+        &self,
+        writer: &str,
+        partition: u32,
+        member: Option<Arc<Member>>,
+    ) -> Result<KafkaReader, KafkaError> {
+        let Known { id, control } = self.known.get_or_try_init(|| self.wait()).await?.clone();
+        let cluster = self.cluster.clone();
         let group = cluster.settings.writer_group(writer);
         KafkaReader::new(Reading { cluster, id, control, member }, &group, partition)
+    }
+
+    async fn wait(&self) -> Result<Known, KafkaError> {
+        let mut control = Control::new(&self.cluster.settings, &self.cluster.settings.prefix)?;
+        loop {
+            if let Some((id, identity)) = &control.catch_up().await?.identity {
+                self.cluster.check_routing(identity)?;
+                return Ok(Known { id: *id, control: Arc::new(Mutex::new(control)) });
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 }
 
 impl Cluster {
     fn topic(&self) -> &str {
-        &self.settings.prefix
+        &self.settings.topic
+    }
+
+    fn check_routing(&self, identity: &Identity) -> Result<(), KafkaError> {
+        let (stored, configured) = (identity.routing, self.routing);
+        if stored == configured {
+            return Ok(());
+        }
+        Err(KafkaError::Routing { stored: stored.to_string(), configured: configured.to_string() })
     }
 
     /// The topics hold no record: a log that loses its control topic must not begin anew under what it has written.

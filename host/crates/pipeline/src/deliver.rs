@@ -29,6 +29,9 @@ use crate::status::{DeliverStatus, State};
 /// After this long without rows the fence is brought up to date: late enough not to cost anything, early enough for a person who looks at it.
 const SETTLE_AFTER: Duration = Duration::from_millis(500);
 
+/// The code of what stops a delivery whose fence another task has replaced.
+pub const FENCE_TAKEN: &str = "FENCE_TAKEN";
+
 /// A writer in one partition.
 pub struct Delivery<L, P, C> {
     /// The writer's name.
@@ -284,7 +287,7 @@ fn log_replaced(writer: &str, theirs: &str, ours: &str) -> Failure {
 
 fn fence_taken(writer: &str, owner: &str) -> Failure {
     Failure::definite(
-        "FENCE_TAKEN",
+        FENCE_TAKEN,
         format!(
             "another process ({owner}) has written to the store as writer {writer}: two must not share a name. Stop one of them, then resume \
              the other with 'mysync writer resume {writer}' or a restart"

@@ -1,6 +1,7 @@
 //! The two loops that carry everything: `capture` (source → log) and `deliver` (log → writer → store → advance), and the ports they
 //! stand between. Names no client library, no WebAssembly, no store.
 
+pub mod assignment;
 pub mod capture;
 pub mod deliver;
 pub mod dump;

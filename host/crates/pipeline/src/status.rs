@@ -328,6 +328,11 @@ impl Board {
         status.clone()
     }
 
+    /// A partition is no longer this process's.
+    pub fn end(&self, name: &str, partition: u32) {
+        lock(&self.writers).remove(&(name.to_owned(), partition));
+    }
+
     pub fn writer(&self, name: &str, partition: u32) -> Arc<DeliverStatus> {
         lock(&self.writers).entry((name.to_owned(), partition)).or_default().clone()
     }

@@ -10,7 +10,6 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{self as blocking, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
@@ -19,6 +18,7 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError as ClientError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
+use mysync_pipeline::assignment::{self, Change, Changes};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
@@ -33,26 +33,11 @@ const COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// How soon the thread sees that it is to end.
 const POLL: Duration = Duration::from_millis(100);
 const ANSWER_TIME: Duration = Duration::from_secs(10);
-/// Changes that wait to be taken: those of one rebalance are two.
-const CHANGES_MAX: usize = 16;
-
-/// What the group has decided.
-#[derive(Debug)]
-pub enum Change {
-    Assigned(Vec<u32>),
-    /// Work at them ends now. Dropping the rest tells the group that it has.
-    Revoked(Vec<u32>, Working),
-}
-
-/// Held by those who still work at partitions that were taken.
-pub type Working = blocking::Sender<()>;
-
 /// A member, as long as it lives.
 pub struct Member {
     topic: String,
     consumer: Arc<BaseConsumer<Context>>,
     ending: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
 }
 
 /// What the group calls back.
@@ -70,14 +55,15 @@ impl fmt::Debug for Member {
 }
 
 impl Member {
-    /// Joins `group`, whose members share the partitions of `topic`.
+    /// Joins `group`, whose members share the partitions of `topic`. `left` is dropped once it has left the group.
     pub fn join(
         settings: &KafkaSettings,
         group: &str,
         topic: &str,
-    ) -> Result<(Self, mpsc::Receiver<Change>), KafkaError> {
+        left: mpsc::Sender<()>,
+    ) -> Result<(Self, Changes), KafkaError> {
         let doing = || format!("joining group {group}");
-        let (changes, told) = mpsc::channel(CHANGES_MAX);
+        let (changes, told) = assignment::channel();
         let ending = Arc::new(AtomicBool::new(false));
         let context = Context { changes, noted: Mutex::default(), ending: ending.clone() };
         let consumer: BaseConsumer<Context> =
@@ -88,10 +74,13 @@ impl Member {
         let keeping = ending.clone();
         let thread = std::thread::Builder::new().name("mysync-group".to_owned());
         let at = topic.to_owned();
-        let thread = thread
-            .spawn(move || keep(polled, &group, &at, &keeping))
+        thread
+            .spawn(move || {
+                keep(polled, &group, &at, &keeping);
+                drop(left);
+            })
             .map_err(|error| KafkaError::Unreachable { doing: doing(), reason: error.to_string() })?;
-        Ok((Self { topic: topic.to_owned(), consumer, ending, thread: Some(thread) }, told))
+        Ok((Self { topic: topic.to_owned(), consumer, ending }, told))
     }
 
     /// Asks the group whether this process is still one of it: a commit is refused to who is not.
@@ -142,10 +131,9 @@ impl Member {
 }
 
 impl Drop for Member {
-    /// Leaves the group, in a thread of its own: it may have to wait for an answer.
+    /// Leaves the group, in the thread that serves it: it may have to wait for an answer.
     fn drop(&mut self) {
         self.ending.store(true, Relaxed);
-        drop(self.thread.take());
     }
 }
 
@@ -156,7 +144,7 @@ impl Context {
 
     fn revoke(&self, partitions: Vec<u32>, lost: bool) {
         let (working, ended) = blocking::channel();
-        if self.changes.blocking_send(Change::Revoked(partitions, working)).is_err() {
+        if self.changes.blocking_send(Change::Taken(partitions, working)).is_err() {
             return;
         }
         // Another may have what was lost by now, so there is nothing to wait for.
@@ -190,7 +178,7 @@ impl ConsumerContext for Context {
                     consumer.pause(list)
                 });
                 if assigned.is_ok() && !partitions.is_empty() {
-                    let _ = self.changes.blocking_send(Change::Assigned(partitions));
+                    let _ = self.changes.blocking_send(Change::Given(partitions));
                 }
                 assigned
             }

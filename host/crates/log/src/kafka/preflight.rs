@@ -108,7 +108,7 @@ fn wanted(settings: &KafkaSettings) -> [Wanted; 2] {
         ("min.cleanable.dirty.ratio", "0.2".to_owned()),
     ];
     [
-        Wanted { name: settings.prefix.clone(), partitions: settings.partitions, settings: always(records) },
+        Wanted { name: settings.topic.clone(), partitions: settings.partitions, settings: always(records) },
         Wanted { name: settings.control_topic(), partitions: 1, settings: always(control) },
     ]
 }

@@ -52,6 +52,8 @@ pub struct KafkaSettings {
     pub brokers: String,
     /// What every topic, group and transaction of this log is called after.
     pub prefix: String,
+    /// Where the records are.
+    pub topic: String,
     /// Of the topics, when they are made.
     pub partitions: u32,
     pub replication: u16,

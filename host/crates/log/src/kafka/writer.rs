@@ -14,16 +14,16 @@ use mysync_change::dump::Dumps;
 use mysync_change::envelope::{self, LogId};
 use mysync_change::position::Checkpoint;
 use mysync_change::routing::Layout;
+use mysync_pipeline::assignment::{Change, Changes};
 use mysync_pipeline::failure::Failure;
 use mysync_pipeline::ports::{Lead, LogWriter};
 use mysync_pipeline::status::{Board, State as Shown, now_us};
-use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::Cluster;
 use super::control::{self, CHECKPOINT, Control, Covered, DUMPS, Identity, LEADER, LOG, Leader};
 use super::error::KafkaError;
-use super::group::{Change, Member};
+use super::group::Member;
 use super::producer::{Outgoing, Producer};
 use super::random_id;
 use crate::sequence;
@@ -43,7 +43,7 @@ pub struct KafkaWriter {
 #[derive(Debug)]
 struct Candidate {
     member: Member,
-    changes: mpsc::Receiver<Change>,
+    changes: Changes,
     /// Whether the group has given this process the lead.
     chosen: bool,
 }
@@ -72,7 +72,7 @@ impl KafkaWriter {
             Some(candidate) => candidate,
             None => {
                 let group = settings.capture_name();
-                let (member, changes) = Member::join(settings, &group, &settings.control_topic())?;
+                let (member, changes) = Member::join(settings, &group, &settings.control_topic(), self.cluster.members.clone())?;
                 self.candidate.insert(Candidate { member, changes, chosen: false })
             }
         };
@@ -107,11 +107,8 @@ impl KafkaWriter {
         let state = control.read_to(&leader.token).await?;
         let (id, lasts) = match &state.identity {
             Some((id, identity)) => {
-                let (stored, configured) = (&identity.routing, &cluster.routing);
-                if stored != configured {
-                    return Err(KafkaError::Routing { stored: stored.to_string(), configured: configured.to_string() });
-                }
-                let none = vec![0; configured.partitions as usize];
+                cluster.check_routing(identity)?;
+                let none = vec![0; cluster.routing.partitions as usize];
                 (*id, state.covered.as_ref().map_or(none, |covered| covered.lasts.clone()))
             }
             None => {
@@ -154,9 +151,9 @@ impl Candidate {
 
     fn take(&mut self, change: Change) {
         match change {
-            Change::Assigned(_) => self.chosen = true,
+            Change::Given(_) => self.chosen = true,
             // Nothing is waited for: the brokers see to it that only one writes.
-            Change::Revoked(..) => self.chosen = false,
+            Change::Taken(..) => self.chosen = false,
         }
     }
 }
