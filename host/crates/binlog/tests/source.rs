@@ -7,6 +7,8 @@ mod bytes;
 mod certificates;
 #[path = "source/events.rs"]
 mod events;
+#[path = "source/keys.rs"]
+mod keys;
 #[path = "source/login.rs"]
 mod login;
 #[path = "source/payloads.rs"]

@@ -6,6 +6,7 @@ use mysync_change::block::BlockBuilder;
 use mysync_change::envelope::{self, Kind, LogId, TableEvent};
 use mysync_change::pattern::Pattern;
 use mysync_change::position::{Checkpoint, FilePosition, GtidSet, SourcePosition};
+use mysync_change::routing::Layout;
 use mysync_change::rows;
 
 use crate::bytes::plain_event;
@@ -22,31 +23,35 @@ const PAYLOAD: u8 = EventKind::TransactionPayload as u8;
 /// A record that was stored: what it is, and whether delivery knows behind it that no more comes.
 type Stored = (String, bool);
 
-struct Stream {
+pub struct Stream {
     reader: EventReader,
-    block: BlockBuilder,
+    pub block: BlockBuilder,
     stored: Vec<Stored>,
     transactions: u64,
     end: u32,
 }
 
 impl Stream {
-    /// Captures tables of `shop`, not those of others.
     fn from(rows_of_next: u64) -> Self {
+        Self::into_log(1, Layout::Runs, rows_of_next)
+    }
+
+    /// Captures tables of `shop`, not those of others.
+    pub fn into_log(partitions: usize, layout: Layout, rows_of_next: u64) -> Self {
         let file = FilePosition { file: "binlog.000001".into(), offset: 4 };
         let position = SourcePosition { gtids: Some(GtidSet::default()), file };
         let from = Checkpoint { rows_of_next, ..Checkpoint::new(position, String::new()) };
         let selected = Selected { tables: vec![Pattern::new("shop.*")], ..Selected::default() };
         Self {
-            reader: EventReader::new(selected, 1, 1 << 30, &from, true).unwrap(),
-            block: BlockBuilder::new(LogId([7; 16]), 1, &[0]),
+            reader: EventReader::new(selected, partitions, 1 << 30, &from, true).unwrap(),
+            block: BlockBuilder::new(LogId([7; 16]), 1, &vec![0; partitions]).in_layout(layout),
             stored: Vec::new(),
             transactions: 0,
             end: 4,
         }
     }
 
-    fn take(&mut self, kind: u8, body: &[u8]) -> Result<(), StreamError> {
+    pub fn take(&mut self, kind: u8, body: &[u8]) -> Result<(), StreamError> {
         self.end += 19 + body.len() as u32;
         let bytes = plain_event(kind, body, self.end);
         let event = Framing::new(Checksum::None).event(&bytes).unwrap();
@@ -78,7 +83,7 @@ impl Stream {
         self.block.stored();
     }
 
-    fn begin(&mut self, statement: &str) -> Result<(), StreamError> {
+    pub fn begin(&mut self, statement: &str) -> Result<(), StreamError> {
         self.transactions += 1;
         let mut body = vec![0];
         body.extend_from_slice(&[0xa2; 16]);

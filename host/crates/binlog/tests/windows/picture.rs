@@ -53,6 +53,7 @@ impl Picture {
         let keys = self.tables.entry(record.shape.name.clone()).or_default();
         if let Some(former) = keys.get(&key) {
             assert_eq!(former.record.partition, record.partition, "{key} is in two partitions: {record:?}");
+            assert_eq!(former.record.key, record.key, "{key} has two keys: {record:?}");
             if is_dumped {
                 let is_stale = if former.gone { version <= former.version } else { version < former.version };
                 assert!(

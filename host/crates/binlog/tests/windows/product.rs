@@ -10,6 +10,7 @@ use mysync_binlog::source::{Mysql as Source, MysqlSettings, Selected, StartAt};
 use mysync_change::block::BlockBuilder;
 use mysync_change::envelope::LogId;
 use mysync_change::pattern::Pattern;
+use mysync_change::routing::Layout;
 use mysync_pipeline::dump::{DumpStatus, Orders, Request, Stage, orders};
 use mysync_pipeline::ports::Source as _;
 use mysync_pipeline::status::Board;
@@ -39,7 +40,7 @@ pub struct Product {
 }
 
 impl Product {
-    /// Begins where the binlog ends now. Chunks are small, so that there are many of them.
+    /// Begins where the binlog ends now. Chunks are small, so that there are many of them. A log of several partitions is one of keys.
     pub async fn start(mysql: &Mysql, partitions: usize, chunk_rows_max: u64) -> Self {
         let (orders, book) = orders();
         let board = Arc::new(Board::default());
@@ -52,7 +53,8 @@ impl Product {
         };
         let mut source = Source::new(settings, book, board.clone());
         source.open(None).await.unwrap();
-        let block = BlockBuilder::new(LogId([7; 16]), 1, &vec![0; partitions]);
+        let layout = if partitions == 1 { Layout::Runs } else { Layout::Keyed };
+        let block = BlockBuilder::new(LogId([7; 16]), 1, &vec![0; partitions]).in_layout(layout);
         let (blocks, picture) = (Blocks::default(), Picture::default());
         let lasts = (0..partitions).map(|_| AtomicU64::new(0)).collect();
         Self { source, block, blocks, board, orders, lasts, picture, streamed: 0, dumped: 0 }

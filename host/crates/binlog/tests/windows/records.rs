@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use mysync_change::block::BlockBuilder;
-use mysync_change::envelope::{self, Kind, TableEvent};
+use mysync_change::envelope::{self, Envelope, Kind, TableEvent};
 use mysync_change::image::{Image, Value};
 use mysync_change::position::TransactionId;
 use mysync_change::rows::{self, Operation};
@@ -15,6 +15,8 @@ use mysync_change::schema::{Fingerprint, TableShape};
 pub struct Record {
     pub kind: Kind,
     pub partition: usize,
+    /// What it stands under in a log of keys.
+    pub key: Option<Vec<u8>>,
     pub transaction: TransactionId,
     pub operation: Operation,
     pub shape: Arc<TableShape>,
@@ -66,37 +68,51 @@ impl Blocks {
         }
         let mut entries: Vec<(u64, Entry)> = Vec::new();
         for (partition, part) in block.partitions().iter().enumerate() {
-            let mut at = 0;
-            while let Some((envelope, next)) = envelope::read(&part.bytes, at).unwrap() {
-                at = next;
-                if envelope.header.kind == Kind::TableEvent {
+            for message in part.messages() {
+                let mut at = 0;
+                while let Some((envelope, next)) = envelope::read(message.bytes, at).unwrap() {
+                    at = next;
                     // Every partition has it.
-                    if partition == 0 {
+                    if envelope.header.kind == Kind::TableEvent && partition > 0 {
+                        continue;
+                    }
+                    if envelope.header.kind == Kind::TableEvent {
                         let event = serde_json::from_slice(envelope.body).unwrap();
                         entries.push((envelope.header.first_seq, Entry::Table(event)));
+                        continue;
                     }
-                    continue;
-                }
-                let shape = &self.shapes[&envelope.header.shape];
-                let mut row_at = 0;
-                while let Some((row, next)) = rows::read(&envelope, row_at).unwrap() {
-                    row_at = next;
-                    let record = Record {
-                        kind: envelope.header.kind,
-                        partition,
-                        transaction: envelope.header.transaction.to_id(),
-                        operation: row.operation,
-                        shape: shape.clone(),
-                        before: row.before.map(|image| values(image, shape)),
-                        after: row.after.map(|image| values(image, shape)),
-                    };
-                    entries.push((row.seq, Entry::Row(record)));
+                    self.read_rows(&envelope, partition, message.key, &mut entries);
                 }
             }
         }
         block.stored();
         entries.sort_by_key(|(seq, _)| *seq);
         entries.into_iter().map(|(_, entry)| entry).collect()
+    }
+
+    fn read_rows(
+        &self,
+        envelope: &Envelope<'_>,
+        partition: usize,
+        key: Option<&[u8]>,
+        entries: &mut Vec<(u64, Entry)>,
+    ) {
+        let shape = &self.shapes[&envelope.header.shape];
+        let mut at = 0;
+        while let Some((row, next)) = rows::read(envelope, at).unwrap() {
+            at = next;
+            let record = Record {
+                kind: envelope.header.kind,
+                partition,
+                key: key.map(<[u8]>::to_vec),
+                transaction: envelope.header.transaction.to_id(),
+                operation: row.operation,
+                shape: shape.clone(),
+                before: row.before.map(|image| values(image, shape)),
+                after: row.after.map(|image| values(image, shape)),
+            };
+            entries.push((row.seq, Entry::Row(record)));
+        }
     }
 }
 
