@@ -3,6 +3,7 @@
 //! `cargo x test`, `cargo x demo` and `cargo x bench` say in the environment where everything is. Each server has its own folder and port,
 //! and ends with the value that stands for it, and with the process that started it, however that ends.
 
+mod kafka;
 mod mysql;
 mod mysync;
 mod process;
@@ -14,6 +15,7 @@ mod waiting;
 use std::io::Write;
 use std::path::PathBuf;
 
+pub use kafka::{Kafka, KafkaPlan, Message, Operation, Record, Resource, Secure};
 pub use mysql::{Home, Mysql, homes};
 pub use mysync::Mysync;
 pub use process::free_port;

@@ -1,0 +1,203 @@
+//! Clusters of Kafka: what they keep over kills and pauses, and whom they refuse.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use mysync_test_support::{Kafka, KafkaPlan, Message, Operation, Resource, skip};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+
+const ASK_TIME: Duration = Duration::from_secs(20);
+
+/// Whether there is a Kafka; otherwise the test is skipped.
+fn installed(test: &str) -> bool {
+    let installed = Kafka::home().is_some();
+    if !installed {
+        skip(test, "MYSYNC_KAFKA_HOME names no Kafka");
+    }
+    installed
+}
+
+fn value(text: &str) -> Message {
+    Message { value: Some(text.into()), ..Message::default() }
+}
+
+async fn values(kafka: &Kafka, topic: &str) -> Result<Vec<String>> {
+    let values = kafka.read(topic).await?.into_iter().map(|record| record.message.value.unwrap_or_default());
+    values.map(|value| Ok(String::from_utf8(value)?)).collect()
+}
+
+fn client(kafka: &Kafka) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", kafka.brokers()).set("group.id", "test").set("message.timeout.ms", "60000");
+    config
+}
+
+#[tokio::test]
+async fn what_a_broker_has_acknowledged_survives_its_kill() -> Result<()> {
+    if !installed("what_a_broker_has_acknowledged_survives_its_kill") {
+        return Ok(());
+    }
+    let mut kafka = Kafka::start(1, &["log.segment.bytes=1048576"])?;
+    kafka.create_topic("rows", 2, 1, &[("retention.ms", "-1")]).await?;
+    let headers = vec![("mysync".to_owned(), b"envelope".to_vec())];
+    let deleted = Message { key: Some(b"1".to_vec()), value: None, headers };
+    kafka.produce("rows", 1, vec![value("a"), deleted.clone(), value("b")]).await?;
+    kafka.kill(1)?;
+    assert!(kafka.running_ids().is_empty());
+    kafka.restart(1)?;
+    let read = kafka.read("rows").await?;
+    let places: Vec<_> = read.iter().map(|record| (record.partition, record.offset)).collect();
+    assert_eq!(places, [(1, 0), (1, 1), (1, 2)]);
+    assert_eq!(read[1].message, deleted);
+
+    kafka.alter_topic("rows", &[("max.message.bytes", "1000")]).await?;
+    let settings = kafka.topic_settings("rows").await?;
+    let names = ["max.message.bytes", "retention.ms", "min.insync.replicas"];
+    assert_eq!(names.map(|name| settings.get(name).map_or("", String::as_str)), ["1000", "-1", "1"]);
+    let refused = kafka.produce("rows", 0, vec![value(&"x".repeat(2000))]).await;
+    assert!(format!("{:#}", refused.unwrap_err()).contains("MessageSizeTooLarge"));
+
+    kafka.delete_records("rows", 1, 2).await?;
+    assert_eq!(kafka.offsets("rows").await?, [(0, 0), (2, 3)]);
+    assert_eq!(values(&kafka, "rows").await?, ["b"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_open_transaction_is_not_read_as_committed() -> Result<()> {
+    if !installed("an_open_transaction_is_not_read_as_committed") {
+        return Ok(());
+    }
+    let kafka = Kafka::start(1, &[])?;
+    kafka.create_topic("rows", 1, 1, &[]).await?;
+    let producer: BaseProducer = client(&kafka).set("transactional.id", "capture").create()?;
+    producer.init_transactions(ASK_TIME)?;
+    let put = |text: &str| -> Result<()> {
+        producer.begin_transaction()?;
+        producer.send(BaseRecord::<(), str>::to("rows").partition(0).payload(text)).map_err(|(error, _)| error)?;
+        Ok(producer.flush(ASK_TIME)?)
+    };
+    put("aborted")?;
+    producer.abort_transaction(ASK_TIME)?;
+    put("committed")?;
+    producer.commit_transaction(ASK_TIME)?;
+    put("open")?;
+    assert_eq!(values(&kafka, "rows").await?, ["committed"]);
+    assert_eq!(kafka.read_uncommitted("rows").await?.len(), 3);
+    // Each end of a transaction takes an offset too.
+    assert_eq!(kafka.committed_ends("rows").await?, [4]);
+    assert_eq!(kafka.offsets("rows").await?, [(0, 5)]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_cluster_goes_on_while_any_one_of_its_nodes_is_dead_or_stands_still() -> Result<()> {
+    if !installed("a_cluster_goes_on_while_any_one_of_its_nodes_is_dead_or_stands_still") {
+        return Ok(());
+    }
+    let mut kafka = Kafka::start(3, &[])?;
+    kafka.create_topic("rows", 3, 3, &[]).await?;
+    let mut expected = Vec::new();
+    let controller = kafka.controller()?;
+    let leader = kafka.leaders("rows").await?[0];
+    for (turn, id) in [controller, leader].into_iter().enumerate() {
+        kafka.kill(id)?;
+        kafka.produce("rows", 0, vec![value(&format!("dead {turn}"))]).await?;
+        ensure!(kafka.controller()? != id, "a dead node leads");
+        kafka.restart(id)?;
+        expected.push(format!("dead {turn}"));
+    }
+    let leader = kafka.leaders("rows").await?[0];
+    kafka.pause(leader)?;
+    kafka.produce("rows", 0, vec![value("still")]).await?;
+    kafka.go_on(leader)?;
+    kafka.await_whole()?;
+    expected.push("still".to_owned());
+    assert_eq!(values(&kafka, "rows").await?, expected);
+
+    kafka.kill(1)?;
+    kafka.kill(2)?;
+    // Most nodes are away: it cannot be of use yet, and is not waited for.
+    kafka.kill(3)?;
+    kafka.restart(1)?;
+    kafka.restart(2)?;
+    kafka.restart(3)?;
+    assert_eq!(values(&kafka, "rows").await?, expected);
+    Ok(())
+}
+
+#[tokio::test]
+async fn clients_that_are_cut_off_do_not_blind_the_test() -> Result<()> {
+    if !installed("clients_that_are_cut_off_do_not_blind_the_test") {
+        return Ok(());
+    }
+    let kafka = KafkaPlan::new(1).proxied().start()?;
+    kafka.create_topic("rows", 1, 1, &[]).await?;
+    let producer: BaseProducer = client(&kafka).create()?;
+    let send = |text: &str| producer.send(BaseRecord::<(), str>::to("rows").payload(text)).map_err(|(error, _)| error);
+    send("before")?;
+    producer.flush(ASK_TIME)?;
+    kafka.proxy(1)?.refuse();
+    send("during")?;
+    assert_eq!(producer.flush(Duration::from_millis(200)), Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut)));
+    assert_eq!(values(&kafka, "rows").await?, ["before"]);
+    kafka.proxy(1)?.restore();
+    producer.flush(ASK_TIME)?;
+    assert_eq!(values(&kafka, "rows").await?, ["before", "during"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_broker_that_demands_tls_and_a_password_refuses_whoever_lacks_either() -> Result<()> {
+    if !installed("a_broker_that_demands_tls_and_a_password_refuses_whoever_lacks_either") {
+        return Ok(());
+    }
+    let kafka = KafkaPlan::new(1).users(&[("alice", "open sesame")]).start()?;
+    let secure = kafka.secure()?.clone();
+    let connect = |mechanism: &str, password: &str, authority: &std::path::Path| -> Result<usize> {
+        let mut config = secure.client("alice", password);
+        config.set("sasl.mechanisms", mechanism).set("ssl.ca.location", authority.display().to_string());
+        let consumer: BaseConsumer = config.set("group.id", "test").create()?;
+        Ok(consumer
+            .fetch_metadata(None, Duration::from_secs(if password == "open sesame" { 10 } else { 2 }))?
+            .brokers()
+            .len())
+    };
+    for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"] {
+        assert_eq!(connect(mechanism, "open sesame", &secure.authority).context(mechanism)?, 1);
+        assert!(connect(mechanism, "wrong", &secure.authority).is_err(), "{mechanism}");
+    }
+    assert!(connect("PLAIN", "open sesame", &secure.stranger).is_err());
+    let mut plain = ClientConfig::new();
+    plain.set("bootstrap.servers", &secure.brokers).set("group.id", "test");
+    assert!(plain.create::<BaseConsumer>()?.fetch_metadata(None, Duration::from_secs(2)).is_err());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_user_writes_where_it_may_and_nowhere_else() -> Result<()> {
+    if !installed("a_user_writes_where_it_may_and_nowhere_else") {
+        return Ok(());
+    }
+    let kafka = KafkaPlan::new(1).users(&[("alice", "a"), ("bob", "b")]).rights().start()?;
+    for topic in ["shop.rows", "bank.rows"] {
+        kafka.create_topic(topic, 1, 1, &[]).await?;
+    }
+    let secure = kafka.secure()?;
+    let producer: BaseProducer = secure.client("alice", "a").set("message.timeout.ms", "20000").create()?;
+    let write = |topic: &str| -> Option<RDKafkaErrorCode> {
+        let producer = producer.client();
+        let metadata = producer.fetch_metadata(Some(topic), ASK_TIME).ok()?;
+        metadata.topics().first()?.error().map(RDKafkaErrorCode::from)
+    };
+    assert_eq!(write("shop.rows"), Some(RDKafkaErrorCode::TopicAuthorizationFailed));
+    kafka.allow("alice", Resource::Topic("*"), Operation::All)?;
+    assert_eq!(write("shop.rows"), None);
+    kafka.deny("alice", Resource::Topic("bank."), Operation::Describe)?;
+    assert_eq!(write("bank.rows"), Some(RDKafkaErrorCode::TopicAuthorizationFailed));
+    assert_eq!(write("shop.rows"), None);
+    Ok(())
+}
