@@ -1,4 +1,5 @@
-//! `bench-decode`: event bytes in memory → checked, decoded, in blocks that are ready for the log. One core.
+//! `bench-decode`: event bytes in memory → checked, decoded, in blocks that are ready for the log. One core. `W1-keyed` and `W2-keyed`: for a log of
+//! four partitions that keeps each row under its key.
 #![allow(clippy::unwrap_used)]
 
 #[path = "workload/counting.rs"]
@@ -10,18 +11,18 @@ mod report;
 #[path = "workload/mod.rs"]
 mod workload;
 
-use decoding::{Decoding, new_block};
+use decoding::{Decoding, Log};
 use report::{RUNS, Run};
 use workload::Workload;
 
 /// Streams that are made ready before they are measured, one after the other.
 const READY: usize = 50;
 
-fn bench(name: &str, make: fn(usize, usize) -> Workload, transactions: usize) {
+fn bench(name: &str, log: Log, make: fn(usize, usize) -> Workload, transactions: usize) {
     let (first, rest) = (make(1, transactions), make(1 + transactions, transactions));
-    let mut block = new_block();
+    let mut block = log.new_block();
     let mut warm = || {
-        let mut decoding = Decoding::new();
+        let mut decoding = Decoding::new(log);
         // The first transactions bring the table's plan.
         decoding.take(&first, &mut block);
         decoding
@@ -44,6 +45,8 @@ fn bench(name: &str, make: fn(usize, usize) -> Workload, transactions: usize) {
 }
 
 fn main() {
-    bench("W1", Workload::w1, 5);
-    bench("W2", Workload::w2, 1500);
+    for (w1, w2, log) in [("W1", "W2", Log::EMBEDDED), ("W1-keyed", "W2-keyed", Log::OF_KEYS)] {
+        bench(w1, log, Workload::w1, 5);
+        bench(w2, log, Workload::w2, 1500);
+    }
 }

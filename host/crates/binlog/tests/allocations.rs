@@ -8,12 +8,12 @@ mod decoding;
 #[path = "../benches/workload/mod.rs"]
 mod workload;
 
-use decoding::{Decoding, new_block};
+use decoding::{Decoding, Log};
 use workload::Workload;
 
 /// Allocations while `rest` is decoded behind `first`.
-fn allocations(first: &Workload, rest: &Workload) -> u64 {
-    let (mut decoding, mut block) = (Decoding::new(), new_block());
+fn allocations(log: Log, first: &Workload, rest: &Workload) -> u64 {
+    let (mut decoding, mut block) = (Decoding::new(log), log.new_block());
     decoding.take(first, &mut block);
     let before = counting::allocations();
     assert_eq!(decoding.take(rest, &mut block), rest.rows as u64);
@@ -22,13 +22,15 @@ fn allocations(first: &Workload, rest: &Workload) -> u64 {
 
 #[test]
 fn single_row_transactions_allocate_nothing() {
-    assert_eq!(allocations(&Workload::w2(1, 2000), &Workload::w2(2001, 2000)), 0);
+    assert_eq!(allocations(Log::EMBEDDED, &Workload::w2(1, 2000), &Workload::w2(2001, 2000)), 0);
 }
 
 /// Where a block is full inside of a transaction, one event waits for the next block.
 #[test]
 fn rows_allocate_nothing() {
     let transactions = 10;
-    let taken = allocations(&Workload::w1(1, transactions), &Workload::w1(11, transactions));
-    assert!(taken <= transactions as u64, "{taken} allocations for {} rows", transactions * workload::W1_ROWS);
+    for log in [Log::EMBEDDED, Log::OF_KEYS] {
+        let taken = allocations(log, &Workload::w1(1, transactions), &Workload::w1(11, transactions));
+        assert!(taken <= transactions as u64, "{taken} allocations for {} rows", transactions * workload::W1_ROWS);
+    }
 }

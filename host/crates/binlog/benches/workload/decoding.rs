@@ -8,8 +8,25 @@ use mysync_change::block::BlockBuilder;
 use mysync_change::envelope::LogId;
 use mysync_change::pattern::Pattern;
 use mysync_change::position::{Checkpoint, FilePosition, GtidSet, SourcePosition};
+use mysync_change::routing::Layout;
 
 use super::workload::{FILE, Workload};
+
+/// What is decoded for.
+#[derive(Debug, Clone, Copy)]
+pub struct Log {
+    pub partitions: usize,
+    pub layout: Layout,
+}
+
+impl Log {
+    pub const EMBEDDED: Self = Self { partitions: 1, layout: Layout::Runs };
+    pub const OF_KEYS: Self = Self { partitions: 4, layout: Layout::Keyed };
+
+    pub fn new_block(self) -> BlockBuilder {
+        BlockBuilder::new(LogId([7; 16]), 1, &vec![0; self.partitions]).in_layout(self.layout)
+    }
+}
 
 /// A stream, from its beginning.
 pub struct Decoding {
@@ -17,19 +34,15 @@ pub struct Decoding {
     reader: EventReader,
 }
 
-pub fn new_block() -> BlockBuilder {
-    BlockBuilder::new(LogId([7; 16]), 1, &[0])
-}
-
 impl Decoding {
-    pub fn new() -> Self {
+    pub fn new(log: Log) -> Self {
         let selected = Selected { tables: vec![Pattern::new("bench.*")], ..Selected::default() };
         let file = FilePosition { file: FILE.into(), offset: 4 };
         let position = SourcePosition { gtids: Some(GtidSet::default()), file };
         let from = Checkpoint::new(position, String::new());
         Self {
             framing: Framing::new(Checksum::Crc32),
-            reader: EventReader::new(selected, 1, 1 << 30, &from, true).unwrap(),
+            reader: EventReader::new(selected, log.partitions, 1 << 30, &from, true).unwrap(),
         }
     }
 
