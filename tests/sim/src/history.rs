@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use tokio::sync::watch;
+use crate::bell::{Bell, Ear};
 
 /// What one row of a transaction does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +34,7 @@ struct State {
 #[derive(Debug, Clone)]
 pub struct History {
     state: Arc<Mutex<State>>,
-    grown: watch::Sender<()>,
+    grown: Bell,
     /// Transactions above this are split.
     batch_rows_max: usize,
 }
@@ -47,7 +47,7 @@ pub fn partition(key: i64, partitions: usize) -> usize {
 impl History {
     pub fn new(partitions: usize, batch_rows_max: usize) -> Self {
         let state = State { steps: vec![Vec::new(); partitions], ..State::default() };
-        Self { state: Arc::new(Mutex::new(state)), grown: watch::Sender::new(()), batch_rows_max }
+        Self { state: Arc::new(Mutex::new(state)), grown: Bell::default(), batch_rows_max }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -75,7 +75,7 @@ impl History {
         }
         state.transactions.push(changes.into());
         drop(state);
-        self.grown.send_replace(());
+        self.grown.ring();
     }
 
     pub fn transaction(&self, at: usize) -> Option<Arc<[Change]>> {
@@ -116,8 +116,8 @@ impl History {
         self.lock().server
     }
 
-    pub fn growth(&self) -> watch::Receiver<()> {
-        self.grown.subscribe()
+    pub fn growth(&self) -> Ear {
+        self.grown.listen()
     }
 
     /// A step of a partition's part.

@@ -1,14 +1,20 @@
 //! A world in memory for the two loops: a source, a log, a writer and a store that fail by a seed, and a judge that looks at every step.
 //!
+//! The log is one of two: the embedded one, with one process at a time (`scenario`), or the one on Kafka, which many share (`kafka`).
+//!
 //! One seed makes one history: what is committed, which call fails and how (before it took effect, or after), when the process is killed or
 //! paused, when the power goes and takes the log's unsynced tail along. Time is simulated, so a history of minutes takes milliseconds.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod bell;
+pub mod faults;
 pub mod history;
+pub mod kafka;
 pub mod log;
 pub mod random;
 pub mod scenario;
+pub mod seeds;
 pub mod source;
 pub mod store;
 pub mod writer;
@@ -38,4 +44,34 @@ pub enum Mutant {
     StaleChunk,
     /// A dump goes on behind rows that were never stored.
     ProgressKept,
+    /// The source's position moves when a transaction begins.
+    PositionMovedAtBegin,
+    /// The old half of a changed key writes the new one as well.
+    NewHalfFromOldKey,
+
+    // Of the log on Kafka.
+    /// The checkpoint is no part of the transaction.
+    CheckpointOutsideTransaction,
+    /// A message that could not be sent is left out of its transaction.
+    CommitOnPartialBatch,
+    /// A transaction whose commit was not answered is sent again by the same producer.
+    CommitRetried,
+    /// The broker takes what a former leader sends.
+    LeaderNotFenced,
+    /// A leader reads the checkpoint before its predecessor's transaction has ended.
+    CheckpointReadTooEarly,
+    /// Readers see what is not committed yet.
+    ReadUncommitted,
+    /// Readers see what was aborted.
+    ReadAborted,
+    /// A message that was sent again is taken again.
+    RetransmittedTwice,
+    /// A reader begins where the group's offset says, not the store's fence.
+    OffsetTrusted,
+    /// A partition is given up while its task goes on, which nobody fences.
+    RevokedNotFenced,
+    /// A new log numbers its records from one.
+    SequencesBeginAnew,
+    /// A shape that is not there yet is taken for one that is lost.
+    ShapeNotAwaited,
 }

@@ -48,6 +48,12 @@ impl Random {
         if failing > 0 && self.one_in(failing) { Err(Failure::transient("SIM_FAULT", step)) } else { Ok(()) }
     }
 
+    /// Like `one_in`, but never once all is calm.
+    pub fn one_in_while_failing(&self, n: u64) -> bool {
+        let is_failing = self.0.lock().unwrap().failing > 0;
+        is_failing && self.one_in(n)
+    }
+
     /// How many steps were taken so far.
     pub fn steps(&self) -> u64 {
         self.0.lock().unwrap().steps

@@ -147,7 +147,7 @@ impl World {
                 writer: "w".into(),
                 tables: vec![Pattern::new("sim.*")],
                 log: self.log.reader(partition),
-                plugin: SimPlugin(self.random.clone()),
+                plugin: SimPlugin::new(self.random.clone(), self.scenario.mutant),
                 connector: self.store.connector(partition),
                 status: board.writer("w", partition as u32),
                 owner: format!("{owner}.{partition}"),

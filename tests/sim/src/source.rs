@@ -165,7 +165,7 @@ impl Source for SimSource {
             let mut growth = self.history.growth();
             tokio::select! {
                 biased;
-                _ = growth.changed() => {}
+                () = growth.rung() => {}
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
             }
         }
@@ -181,7 +181,11 @@ impl Source for SimSource {
             for number in self.rows..changes.len() as u64 {
                 if room == 0 {
                     // A large transaction goes on in the next block.
-                    return Ok(self.checkpoint());
+                    let mut checkpoint = self.checkpoint();
+                    if self.mutant == Some(Mutant::PositionMovedAtBegin) {
+                        (checkpoint.position.file.offset, checkpoint.rows_of_next) = (self.at as u64 + 1, 0);
+                    }
+                    return Ok(checkpoint);
                 }
                 self.random.may_fail("reading an event")?;
                 emit(block, number, &changes[number as usize]);

@@ -1,6 +1,7 @@
 //! A store that keeps entries and fences together, and a judge that looks at it after every step.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use mysync_pipeline::failure::Failure;
 use mysync_pipeline::ports::Connector;
 
 use crate::Mutant;
+use crate::faults::{Faults, Host, Moment};
 use crate::history::{History, Step};
 use crate::random::Random;
 
@@ -22,6 +24,8 @@ pub struct State {
     judges: Vec<Judge>,
     /// How often it started: connections are cut then.
     starts: u64,
+    /// The first broken promise.
+    wrong: Option<String>,
 }
 
 /// Follows one partition's entries: they are what the source's were at some time, and no earlier one than before.
@@ -30,6 +34,8 @@ struct Judge {
     /// Steps of the history behind the state last shown, and that state.
     shown: usize,
     entries: Entries,
+    /// An operator had everything written again over what was there: only the end counts.
+    rests: bool,
 }
 
 /// The store; clones see the same one.
@@ -69,7 +75,12 @@ impl SimStore {
     }
 
     pub fn connector(&self, partition: usize) -> SimConnector {
-        SimConnector { store: self.clone(), partition, seen: None, start: None }
+        SimConnector { store: self.clone(), partition, seen: None, start: None, host: None, revoked: None }
+    }
+
+    /// A connector of a process that something may befall. `revoked`: its task's partition was given away.
+    pub fn connector_of(&self, partition: usize, host: Host, revoked: Arc<AtomicBool>) -> SimConnector {
+        SimConnector { host: Some(host), revoked: Some(revoked), ..self.connector(partition) }
     }
 
     /// Loses everything, as with FLUSHALL.
@@ -77,6 +88,32 @@ impl SimStore {
         let mut state = self.state();
         state.entries.clear();
         state.fences.clear();
+        state.judges.iter_mut().for_each(|judge| *judge = Judge { rests: judge.rests, ..Judge::default() });
+    }
+
+    /// Cuts every connection.
+    pub fn cut(&self) {
+        self.state().starts += 1;
+    }
+
+    /// An operator puts another fence there, after which everything is written again.
+    pub fn rewrite(&self, partition: usize, fence: &Fence, over_what_is_there: bool) {
+        let mut state = self.state();
+        state.fences.insert(partition, fence.to_text());
+        state.judges[partition].rests |= over_what_is_there;
+    }
+
+    /// A partition's fence is gone and its entries are not.
+    pub fn forgive(&self, partition: usize) {
+        self.state().judges[partition].rests = true;
+    }
+
+    /// Panics if a promise was broken.
+    pub fn check(&self) {
+        let wrong = self.state().wrong.clone();
+        if let Some(wrong) = wrong {
+            panic!("{wrong}");
+        }
     }
 
     /// Starts again with what it held at some time.
@@ -101,26 +138,71 @@ impl SimStore {
         }
         let mine = |(key, _): &(&i64, &String)| crate::history::partition(**key, self.partitions) == partition;
         let now: Entries = state.entries.iter().filter(mine).map(|(key, value)| (*key, value.clone())).collect();
-        state.judges[partition].look(&now, partition, &self.history);
+        if let Err(wrong) = state.judges[partition].look(&now, partition, &self.history) {
+            state.wrong.get_or_insert(wrong);
+        }
+    }
+
+    /// What a write comes to when it arrives.
+    fn take(
+        &self,
+        partition: usize,
+        start: u64,
+        seen: Option<&String>,
+        is_compared: bool,
+        sent: &Sent,
+    ) -> Result<(), Failure> {
+        let mut state = self.state();
+        if state.starts != start {
+            return Err(Failure::transient("SIM_CUT", "the store has started again"));
+        }
+        let fence = state.fences.get(&partition);
+        let refused = match fence {
+            None if seen.is_some() => Some(Failure::definite("STORE_EMPTIED", "the fence is gone")),
+            _ if fence != seen => Some(Failure::definite("FENCE_TAKEN", "somebody else wrote")),
+            _ => None,
+        };
+        match (refused, self.mutant) {
+            (Some(_), Some(Mutant::FenceNotCompared)) => {}
+            (Some(refused), Some(Mutant::FenceComparedTooLate)) => {
+                self.write(&mut state, partition, &sent.commands);
+                return Err(refused);
+            }
+            (Some(refused), _) if is_compared => return Err(refused),
+            _ => {}
+        }
+        self.write(&mut state, partition, &sent.commands);
+        state.fences.insert(partition, sent.fence.clone());
+        Ok(())
     }
 }
 
+/// A batch and its fence on their way.
+struct Sent {
+    commands: RedisCommands,
+    fence: String,
+}
+
 impl Judge {
-    fn look(&mut self, now: &Entries, partition: usize, history: &History) {
+    fn look(&mut self, now: &Entries, partition: usize, history: &History) -> Result<(), String> {
+        if self.rests {
+            return Ok(());
+        }
         let mut at = self.clone();
         let mut visible = true;
         while !visible || at.entries != *now {
             let Some(step) = history.step(partition, at.shown) else {
-                panic!(
+                return Err(format!(
                     "partition {partition} shows {now:?}, which the source never held after step {}: {self:?}",
                     self.shown
-                );
+                ));
             };
             visible = step.visible;
             take(&mut at.entries, step);
             at.shown += 1;
         }
         *self = at;
+        Ok(())
     }
 }
 
@@ -131,24 +213,72 @@ pub struct SimConnector {
     seen: Option<String>,
     /// The store's start that the connection belongs to; none: it is not open.
     start: Option<u64>,
+    /// None: nothing befalls its process.
+    host: Option<Host>,
+    revoked: Option<Arc<AtomicBool>>,
+}
+
+/// A store that is slow now and then: longer than a group waits for who gives up a partition.
+const SLOW_MS: u64 = 3000;
+
+impl SimConnector {
+    async fn at(&self, moment: Moment) -> Result<(), Failure> {
+        match &self.host {
+            Some(host) => host.at(moment).await,
+            None => Ok(()),
+        }
+    }
+
+    fn faults(&self) -> Option<&Faults> {
+        self.host.as_ref().map(|host| &host.faults)
+    }
+
+    /// Whether the mistake is made of not fencing a task whose partition was given away.
+    fn is_compared(&self) -> bool {
+        let is_revoked = || self.revoked.as_ref().is_some_and(|revoked| revoked.load(Ordering::Relaxed));
+        self.store.mutant != Some(Mutant::RevokedNotFenced) || !is_revoked()
+    }
+
+    async fn send(&self, start: u64, sent: Sent) -> Result<(), Failure> {
+        let Self { store, partition, .. } = self;
+        let slow = self.host.is_some() && store.random.one_in_while_failing(30);
+        let way_us = store.random.below(if slow { SLOW_MS * 1000 } else { 2000 });
+        let (partition, seen, is_compared) = (*partition, self.seen.clone(), self.is_compared());
+        let arrival = {
+            let store = store.clone();
+            async move {
+                tokio::time::sleep(Duration::from_micros(way_us)).await;
+                store.take(partition, start, seen.as_ref(), is_compared, &sent)
+            }
+        };
+        // What a process has sent arrives, whatever becomes of the process.
+        let taken = if self.host.is_some() { tokio::spawn(arrival).await.unwrap() } else { arrival.await };
+        if self.host.is_none() {
+            store.check();
+        }
+        taken
+    }
 }
 
 impl Connector for SimConnector {
     async fn open(&mut self) -> Result<Option<Fence>, Failure> {
         self.store.random.may_fail("connecting to the store")?;
-        let state = self.store.state();
-        self.seen = state.fences.get(&self.partition).cloned();
-        self.start = Some(state.starts);
+        {
+            let state = self.store.state();
+            self.seen = state.fences.get(&self.partition).cloned();
+            self.start = Some(state.starts);
+        }
+        self.at(Moment::Claiming).await?;
         Ok(self.seen.as_deref().map(|text| Fence::parse(text).unwrap()))
     }
 
     async fn apply(&mut self, commands: &RedisCommands, fence: &Fence) -> Result<(), Failure> {
         let start = self.start.take().expect("a connection that failed must be opened again");
-        let Self { store, partition, .. } = self;
-        let cut = store.random.may_fail("applying, before it took effect");
-        match store.mutant {
+        let cut = self.store.random.may_fail("applying, before it took effect");
+        match self.store.mutant {
             Some(Mutant::EntriesWithoutFence) if cut.is_err() => {
-                store.write(&mut store.state(), *partition, commands);
+                self.store.write(&mut self.store.state(), self.partition, commands);
+                self.store.check();
                 return cut;
             }
             Some(Mutant::AnsweredTooEarly) if cut.is_err() => {
@@ -157,27 +287,14 @@ impl Connector for SimConnector {
             }
             _ => cut?,
         }
-        tokio::time::sleep(Duration::from_micros(store.random.below(2000))).await;
-        {
-            let mut state = store.state();
-            if state.starts != start {
-                return Err(Failure::transient("SIM_CUT", "the store has started again"));
-            }
-            let taken = state.fences.get(partition) != self.seen.as_ref();
-            let refused = || Failure::definite("FENCE_TAKEN", "somebody else wrote");
-            match store.mutant {
-                Some(Mutant::FenceNotCompared) => {}
-                Some(Mutant::FenceComparedTooLate) if taken => {
-                    store.write(&mut state, *partition, commands);
-                    return Err(refused());
-                }
-                _ if taken => return Err(refused()),
-                _ => {}
-            }
-            store.write(&mut state, *partition, commands);
-            state.fences.insert(*partition, fence.to_text());
+        let sent = Sent { commands: commands.clone(), fence: fence.to_text() };
+        let taken = self.send(start, sent).await;
+        if let (Err(Failure { code: "FENCE_TAKEN", .. }), Some(faults)) = (&taken, self.faults()) {
+            faults.count(Moment::BatchRefused);
         }
-        store.random.may_fail("applying, after it took effect")?;
+        taken?;
+        self.at(Moment::AppliedNotAnswered).await?;
+        self.store.random.may_fail("applying, after it took effect")?;
         self.seen = Some(fence.to_text());
         self.start = Some(start);
         Ok(())

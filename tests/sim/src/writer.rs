@@ -7,18 +7,31 @@ use mysync_change::schema::TableShape;
 use mysync_pipeline::failure::Failure;
 use mysync_pipeline::ports::{Mapped, Plugin, Writer};
 
+use crate::Mutant;
 use crate::random::Random;
 
-pub struct SimPlugin(pub Random);
+pub struct SimPlugin {
+    random: Random,
+    mutant: Option<Mutant>,
+}
 
-pub struct SimWriter(Random);
+pub struct SimWriter {
+    random: Random,
+    mutant: Option<Mutant>,
+}
+
+impl SimPlugin {
+    pub fn new(random: Random, mutant: Option<Mutant>) -> Self {
+        Self { random, mutant }
+    }
+}
 
 impl Plugin for SimPlugin {
     type Instance = SimWriter;
 
     async fn start(&mut self) -> Result<SimWriter, Failure> {
-        self.0.may_fail("starting the writer")?;
-        Ok(SimWriter(self.0.clone()))
+        self.random.may_fail("starting the writer")?;
+        Ok(SimWriter { random: self.random.clone(), mutant: self.mutant })
     }
 
     fn digest(&self) -> &str {
@@ -34,7 +47,7 @@ fn read(images: &Images, at: usize) -> (i64, String) {
     (keys[at], String::from_utf8(values.data[from..values.ends[at] as usize].to_vec()).unwrap())
 }
 
-fn map(rows: &TableRows, commands: &mut RedisCommands) {
+fn map(rows: &TableRows, commands: &mut RedisCommands, mutant: Option<Mutant>) {
     let (mut before, mut after) = (0, 0);
     for (i, number) in rows.numbers.iter().enumerate() {
         let image = |images: &Images, at: &mut usize| {
@@ -51,6 +64,11 @@ fn map(rows: &TableRows, commands: &mut RedisCommands) {
             arguments.iter().for_each(|argument| commands.values.push(argument.as_bytes()));
         };
         match rows.operations[i] {
+            Operation::MoveOut if mutant == Some(Mutant::NewHalfFromOldKey) => {
+                put(&["DEL", &old.unwrap().0.to_string()]);
+                let (key, value) = new.unwrap();
+                put(&["SET", &key.to_string(), &value]);
+            }
             Operation::Delete | Operation::MoveOut => put(&["DEL", &old.unwrap().0.to_string()]),
             _ => {
                 let (key, value) = new.unwrap();
@@ -66,9 +84,9 @@ impl Writer for SimWriter {
     }
 
     async fn write(&mut self, batch: Batch) -> Result<Mapped, Failure> {
-        self.0.may_fail("mapping a batch")?;
+        self.random.may_fail("mapping a batch")?;
         let mut mapped = Mapped::default();
-        batch.tables.iter().for_each(|rows| map(rows, &mut mapped.commands));
+        batch.tables.iter().for_each(|rows| map(rows, &mut mapped.commands, self.mutant));
         Ok(mapped)
     }
 }

@@ -55,7 +55,7 @@ fn lines_of(what: &str, database: &str, table: &str) -> String {
         log.append(&block, &Checkpoint::new(position, "sim".into())).await.unwrap();
 
         let tables = [Pattern::new("shop.*"), Pattern::new("sim.*")];
-        let instance = SimPlugin(random).start().await.unwrap();
+        let instance = SimPlugin::new(random, None).start().await.unwrap();
         let mut reader = log.reader(0);
         let mut feed = Feed::new("w", &tables, &mut reader, instance, &Place::default());
         feed.show_latest_shapes().await.unwrap();

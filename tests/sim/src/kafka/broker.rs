@@ -1,0 +1,372 @@
+//! The broker: topics, the coordinator of the one transactional producer, the coordinator of groups.
+//!
+//! A request is on its way for a while, and takes effect whether or not whoever sent it is still there. It may be lost, come late, or be
+//! answered in vain. What the broker does by itself goes on whatever becomes of the processes.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use mysync_pipeline::failure::Failure;
+use tokio::time::sleep;
+
+use super::group::{Group, Hint};
+use super::topic::{Content, Control, Isolation, Partition, Standing};
+use crate::Mutant;
+use crate::bell::{Bell, Ear};
+use crate::faults::{Faults, Host, Moment};
+use crate::random::Random;
+
+/// A transaction that is not ended by then is aborted.
+const TRANSACTION: Duration = Duration::from_millis(2500);
+/// Between a request and its effect, at most.
+const WAY_US: u64 = 800;
+/// What came late came by then.
+const LATE_MS: u64 = 1500;
+
+/// The group of capture, on the control topic.
+pub const CAPTURE: usize = 0;
+/// The group of the writer.
+pub const DELIVER: usize = 1;
+
+pub type Epoch = u64;
+
+/// Why a producer is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Another producer has the name now.
+    Fenced,
+    /// The former transaction is being ended: ask again.
+    Concurrent,
+    /// The topic is not the one it was, or there is no transaction.
+    Invalid,
+}
+
+#[derive(Debug)]
+struct Transaction {
+    touched: Vec<usize>,
+    /// How it is being ended.
+    ending: Option<bool>,
+    /// Tells it from every other.
+    number: u64,
+}
+
+/// The topics of a log, made together; the last partition is the control topic's.
+#[derive(Debug, Clone, Default)]
+pub struct Topics {
+    pub partitions: Vec<Partition>,
+}
+
+#[derive(Debug)]
+pub struct State {
+    /// How often the topics were made.
+    pub made: usize,
+    pub topics: Topics,
+    /// Those that are gone.
+    pub former: Vec<Topics>,
+    epoch: Epoch,
+    transaction: Option<Transaction>,
+    transactions: u64,
+    /// The last message of the producer in each partition: what comes again is not taken again.
+    sequences: BTreeMap<usize, u64>,
+    pub groups: [Group; 2],
+}
+
+/// The broker; clones see the same one.
+#[derive(Debug, Clone)]
+pub struct Broker {
+    state: Arc<Mutex<State>>,
+    partitions: usize,
+    pub random: Random,
+    pub faults: Faults,
+    pub mutant: Option<Mutant>,
+    grown: Arc<[Bell]>,
+}
+
+impl Topics {
+    fn new(partitions: usize) -> Self {
+        Self { partitions: vec![Partition::default(); partitions + 1] }
+    }
+
+    pub fn control(&self) -> &Partition {
+        &self.partitions[self.partitions.len() - 1]
+    }
+}
+
+impl Broker {
+    pub fn new(partitions: usize, random: Random, faults: Faults, mutant: Option<Mutant>) -> Self {
+        let state = State {
+            made: 0,
+            topics: Topics::new(partitions),
+            former: Vec::new(),
+            epoch: 0,
+            transaction: None,
+            transactions: 0,
+            sequences: BTreeMap::new(),
+            groups: [Group::new(1), Group::new(partitions)],
+        };
+        let grown = (0..=partitions).map(|_| Bell::default()).collect();
+        Self { state: Arc::new(Mutex::new(state)), partitions, random, faults, mutant, grown }
+    }
+
+    pub fn partitions(&self) -> usize {
+        self.partitions
+    }
+
+    /// The control topic's one partition.
+    pub fn control(&self) -> usize {
+        self.partitions
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    pub fn is(&self, mutant: Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+
+    /// Told of everything that may be new to a reader of a partition.
+    pub fn growth(&self, partition: usize) -> Ear {
+        self.grown[partition].listen()
+    }
+
+    /// What readers are shown, which read committed.
+    pub fn isolation(&self) -> Isolation {
+        Isolation { open: self.is(Mutant::ReadUncommitted), aborted: self.is(Mutant::ReadAborted) }
+    }
+
+    /// Sends a request and waits for its answer.
+    pub async fn ask<R: Send + 'static>(
+        &self,
+        what: &'static str,
+        effect: impl FnOnce(&Broker) -> R + Send + 'static,
+    ) -> Result<R, Failure> {
+        let lost = self.random.may_fail(what).map_err(|failure| (failure, self.random.below(3)));
+        match lost {
+            Err((failure, 0)) => return Err(failure),
+            Err((failure, 1)) => {
+                self.send_late(effect);
+                return Err(failure);
+            }
+            _ => {}
+        }
+        let (broker, way) = (self.clone(), Duration::from_micros(self.random.below(WAY_US)));
+        // Its effect does not depend on who waits for it.
+        let arrived = tokio::spawn(async move {
+            sleep(way).await;
+            effect(&broker)
+        });
+        let answer = arrived.await.unwrap();
+        sleep(Duration::from_micros(self.random.below(WAY_US))).await;
+        lost.map_err(|(failure, _)| failure)?;
+        Ok(answer)
+    }
+
+    /// Whoever sent it has given it up when it arrives.
+    pub fn send_late<R>(&self, effect: impl FnOnce(&Broker) -> R + Send + 'static) {
+        let (broker, way) = (self.clone(), Duration::from_millis(self.random.below(LATE_MS)));
+        tokio::spawn(async move {
+            sleep(way).await;
+            effect(&broker);
+        });
+    }
+
+    /// The topics are deleted and made anew. What groups noted of them may outlive them.
+    pub fn replace(&self) {
+        let mut state = self.state();
+        let topics = std::mem::replace(&mut state.topics, Topics::new(self.partitions));
+        state.former.push(topics);
+        state.made += 1;
+        state.transaction = None;
+        state.sequences.clear();
+        if self.random.one_in(2) {
+            state.groups[DELIVER].hints.fill(None);
+        }
+        drop(state);
+        self.grown.iter().for_each(Bell::ring);
+    }
+
+    /// Retention: deletes what is old, and what the group has passed.
+    pub fn delete_records(&self) {
+        let mut state = self.state();
+        for partition in 0..self.partitions {
+            let Some(Hint { seq, .. }) = state.groups[DELIVER].hints[partition] else { continue };
+            let seq = if self.is(Mutant::TrimmedUnread) { u64::MAX } else { seq };
+            let isolation = self.isolation();
+            let log = &mut state.topics.partitions[partition];
+            let passed = |(_, message): &(usize, &Arc<super::topic::Message>)| message.last <= seq;
+            let last = log.messages(0, isolation).take_while(passed).last().map(|(offset, _)| offset + 1);
+            if let Some(start) = last.filter(|start| *start > log.start) {
+                log.start = start;
+                self.faults.count(Moment::RecordsDeleted);
+            }
+        }
+    }
+}
+
+/// The coordinator of transactions.
+impl Broker {
+    /// The next producer of the name: ends what its predecessor left open, by an abort unless its commit was taken.
+    pub async fn begin_producer(&self, host: &Host) -> Result<Epoch, Failure> {
+        loop {
+            host.at(Moment::TakingOver).await?;
+            match self.ask("beginning a producer", Self::init).await? {
+                Ok(epoch) => return Ok(epoch),
+                Err(_) => sleep(Duration::from_millis(1 + self.random.below(20))).await,
+            }
+        }
+    }
+
+    fn init(&self) -> Result<Epoch, Refusal> {
+        let mut state = self.state();
+        match state.transaction.as_ref().map(|transaction| transaction.ending) {
+            Some(None) => {
+                state.epoch += 1;
+                self.faults.count(Moment::TransactionAborted);
+                self.end(&mut state, false);
+                Err(Refusal::Concurrent)
+            }
+            Some(Some(commit)) => {
+                if commit {
+                    self.faults.count(Moment::TransactionCompleted);
+                }
+                Err(Refusal::Concurrent)
+            }
+            None => {
+                state.epoch += 1;
+                state.sequences.clear();
+                Ok(state.epoch)
+            }
+        }
+    }
+
+    fn check(&self, state: &State, epoch: Epoch) -> Result<(), Refusal> {
+        if epoch == state.epoch || self.is(Mutant::LeaderNotFenced) {
+            return Ok(());
+        }
+        self.faults.count(Moment::LeaderFenced);
+        Err(Refusal::Fenced)
+    }
+
+    /// Takes a message into the producer's transaction, and opens that with the first.
+    pub fn take(&self, made: usize, epoch: Epoch, at: (usize, u64), content: Content) -> Result<(), Refusal> {
+        let (partition, sequence) = at;
+        let mut state = self.state();
+        if made != state.made {
+            return Err(Refusal::Invalid);
+        }
+        self.check(&state, epoch)?;
+        if state.transaction.as_ref().is_some_and(|transaction| transaction.ending.is_some()) {
+            return Err(Refusal::Concurrent);
+        }
+        let last = state.sequences.get(&partition).copied().unwrap_or(0);
+        if sequence <= last {
+            self.faults.count(Moment::SentTwice);
+            if !self.is(Mutant::RetransmittedTwice) && !self.is(Mutant::LeaderNotFenced) {
+                return Ok(());
+            }
+        }
+        state.sequences.insert(partition, sequence);
+        if state.transaction.is_none() {
+            self.open(&mut state);
+        }
+        if let Some(transaction) = state.transaction.as_mut().filter(|t| !t.touched.contains(&partition)) {
+            transaction.touched.push(partition);
+        }
+        let outside = self.is(Mutant::CheckpointOutsideTransaction) && matches!(content, Content::Control(_));
+        let standing = if outside { Standing::Committed } else { Standing::Open };
+        state.topics.partitions[partition].push(content, standing);
+        drop(state);
+        self.grown[partition].ring();
+        Ok(())
+    }
+
+    fn open(&self, state: &mut State) {
+        state.transactions += 1;
+        let number = state.transactions;
+        state.transaction = Some(Transaction { touched: Vec::new(), ending: None, number });
+        let broker = self.clone();
+        tokio::spawn(async move {
+            sleep(TRANSACTION).await;
+            let mut state = broker.state();
+            if state.transaction.as_ref().is_some_and(|t| t.number == number && t.ending.is_none()) {
+                state.epoch += 1;
+                broker.faults.count(Moment::TransactionTimedOut);
+                broker.end(&mut state, false);
+            }
+        });
+    }
+
+    /// Takes a commit: from then on it goes through.
+    pub fn commit(&self, made: usize, epoch: Epoch) -> Result<(), Refusal> {
+        let mut state = self.state();
+        if made != state.made {
+            return Err(Refusal::Invalid);
+        }
+        self.check(&state, epoch)?;
+        match state.transaction.as_ref().map(|transaction| transaction.ending) {
+            Some(None) => {
+                self.end(&mut state, true);
+                Ok(())
+            }
+            // As the broker answers who asks again.
+            Some(Some(true)) => Ok(()),
+            _ => Err(Refusal::Invalid),
+        }
+    }
+
+    /// Ends the transaction: partition after partition gets its marker, in any order.
+    fn end(&self, state: &mut State, commit: bool) {
+        let Some(transaction) = &mut state.transaction else { return };
+        transaction.ending = Some(commit);
+        let (number, mut touched) = (transaction.number, transaction.touched.clone());
+        for i in (1..touched.len()).rev() {
+            touched.swap(i, self.random.below(i as u64 + 1) as usize);
+        }
+        let broker = self.clone();
+        tokio::spawn(async move {
+            for partition in touched {
+                let most_us = if broker.random.one_in(20) { 300_000 } else { 2000 };
+                sleep(Duration::from_micros(broker.random.below(most_us))).await;
+                let mut state = broker.state();
+                if state.transaction.as_ref().is_none_or(|t| t.number != number) {
+                    return;
+                }
+                state.topics.partitions[partition].mark(commit);
+                drop(state);
+                broker.grown[partition].ring();
+            }
+            let mut state = broker.state();
+            state.transaction.take_if(|t| t.number == number);
+        });
+    }
+}
+
+/// What readers ask.
+impl Broker {
+    /// The checkpoint of the log as it is now; none: nothing was ever stored.
+    pub fn covered(&self) -> Option<super::topic::Covered> {
+        let state = self.state();
+        let found = state.topics.control().controls(self.isolation()).rev().find_map(|control| match control {
+            Control::Checkpoint(covered) => Some((**covered).clone()),
+            Control::Shape(..) => None,
+        });
+        found
+    }
+
+    /// The last record of a partition that is committed.
+    pub fn last_seq(&self, partition: usize) -> u64 {
+        let state = self.state();
+        let messages = state.topics.partitions[partition].messages(0, Isolation::default());
+        let last = messages.last().map(|(_, message)| message.last);
+        last.unwrap_or_else(|| {
+            let control = state.topics.control().controls(Isolation::default()).rev();
+            let covered = control.into_iter().find_map(|control| match control {
+                Control::Checkpoint(covered) => Some(covered.lasts[partition]),
+                Control::Shape(..) => None,
+            });
+            covered.unwrap_or(0)
+        })
+    }
+}

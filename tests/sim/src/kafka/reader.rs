@@ -1,0 +1,202 @@
+//! One partition of the log as deliver sees it: read by hand from where the store's fence says. The group's offset is a hint.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mysync_change::batch::BlockReader;
+use mysync_change::envelope::LogId;
+use mysync_change::fence::Place;
+use mysync_change::schema::{Fingerprint, TableShape};
+use mysync_pipeline::failure::Failure;
+use mysync_pipeline::ports::{Found, LogReader};
+use tokio::time::timeout;
+
+use super::broker::{Broker, DELIVER};
+use super::group::Hint;
+use super::topic::{Control, Partition};
+use crate::Mutant;
+use crate::bell::Ear;
+use crate::faults::{Host, Moment};
+
+/// A shape is committed with its first row, and visible at most so much later.
+const SHAPE: Duration = Duration::from_secs(10);
+
+pub struct KafkaReader {
+    broker: Broker,
+    host: Host,
+    partition: usize,
+    log_id: LogId,
+    made: usize,
+    /// Where the next fetch begins, and behind which record.
+    at: Option<(usize, u64)>,
+    noted: bool,
+    grown: Ear,
+    control_grown: Ear,
+}
+
+impl KafkaReader {
+    /// Waits for the log's first checkpoint: before that it has no id.
+    pub async fn open(broker: Broker, host: Host, partition: usize) -> Self {
+        let (grown, mut control_grown) = (broker.growth(partition), broker.growth(broker.control()));
+        let (made, log_id) = loop {
+            control_grown.hush();
+            let made = broker.state().made;
+            if let Some(covered) = broker.covered() {
+                break (made, covered.log_id);
+            }
+            control_grown.rung().await;
+        };
+        Self { broker, host, partition, log_id, made, at: None, noted: false, grown, control_grown }
+    }
+
+    fn replaced(&self) -> Failure {
+        Failure::definite("LOG_REPLACED", format!("the topics of log {} are gone", self.log_id))
+    }
+
+    /// The offset at which to go on behind a record.
+    fn locate(&self, log: &Partition, hint: Option<Hint>, after: u64) -> usize {
+        if let Some(hint) = hint.filter(|_| self.broker.is(Mutant::OffsetTrusted)) {
+            return hint.offset;
+        }
+        // Also a hint that is true was written some time ago: it helps if the place lies behind it.
+        let from = hint.map_or(0, |hint| hint.offset).max(log.start);
+        let isolation = self.broker.isolation();
+        let is_before = log.messages(from, isolation).next().is_some_and(|(_, message)| message.prev <= after);
+        let from = if is_before { from } else { log.start };
+        let found = log.messages(from, isolation).find(|(_, message)| message.last > after);
+        found.map_or(log.stable_end(isolation), |(offset, _)| offset)
+    }
+
+    async fn note(&mut self, seq: u64) -> Result<(), Failure> {
+        let (partition, made) = (self.partition, self.made);
+        let isolation = self.broker.isolation();
+        let noted = self.broker.ask("committing the offset", move |broker| {
+            let state = &mut *broker.state();
+            if state.made != made {
+                return;
+            }
+            let log = &state.topics.partitions[partition];
+            let next = log.messages(0, isolation).find(|(_, message)| message.last > seq);
+            let offset = next.map_or(log.stable_end(isolation), |(offset, _)| offset);
+            state.groups[DELIVER].commit(partition, Hint { offset, seq });
+        });
+        noted.await?;
+        self.noted = true;
+        Ok(())
+    }
+}
+
+impl LogReader for KafkaReader {
+    fn log_id(&self) -> LogId {
+        self.log_id
+    }
+
+    async fn find(&mut self, place: &Place) -> Result<Found, Failure> {
+        self.broker.random.may_fail("finding a place")?;
+        let covered = self.broker.covered().filter(|covered| covered.log_id == self.log_id);
+        let covered = covered.ok_or_else(|| self.replaced())?;
+        let state = self.broker.state();
+        let log = &state.topics.partitions[self.partition];
+        let mut messages = log.messages(0, self.broker.isolation());
+        // Without a record left only the checkpoint knows what the last one was.
+        let start = match messages.next() {
+            Some((_, message)) => message.prev,
+            None if log.start > 0 => covered.lasts[self.partition],
+            None => 0,
+        };
+        if place.seq < start {
+            return Ok(Found::Trimmed { start });
+        }
+        if log.start > 0 {
+            self.broker.faults.count(Moment::ResumedBehindStart);
+        }
+        let has = |message: &super::topic::Message| message.first <= place.seq && place.seq <= message.last;
+        let found = place.seq == start || log.messages(0, self.broker.isolation()).any(|(_, message)| has(message));
+        if !found {
+            let message = format!("partition {} has no record {}", self.partition, place.seq);
+            return Err(Failure::definite("SIM_PLACE", message));
+        }
+        let offset = self.locate(log, state.groups[DELIVER].hints[self.partition], place.seq);
+        self.at = Some((offset, place.seq));
+        Ok(Found::Next)
+    }
+
+    async fn read(&mut self, after: u64, block: &mut BlockReader) -> Result<bool, Failure> {
+        self.broker.random.may_fail("fetching")?;
+        self.grown.hush();
+        let state = self.broker.state();
+        if state.made != self.made {
+            return Err(self.replaced());
+        }
+        let log = &state.topics.partitions[self.partition];
+        let offset = match self.at {
+            Some((offset, behind)) if behind <= after => offset,
+            // A feed may go back to where its batch began.
+            _ => self.locate(log, None, after),
+        };
+        let out = block.refill();
+        let (mut next, mut last) = (offset, after);
+        let several = 1 + self.broker.random.below(4) as usize;
+        let behind = |(_, message): &(usize, &Arc<super::topic::Message>)| message.last > after;
+        for (offset, message) in log.messages(offset, self.broker.isolation()).filter(behind).take(several) {
+            if message.log_id != self.log_id {
+                return Err(self.replaced());
+            }
+            out.extend_from_slice(&message.bytes);
+            (next, last) = (offset + 1, message.last);
+        }
+        self.at = Some((next, last));
+        Ok(!out.is_empty())
+    }
+
+    async fn wait(&mut self, _after: u64) {
+        self.grown.rung().await;
+    }
+
+    async fn shape(&mut self, fingerprint: Fingerprint) -> Result<Arc<TableShape>, Failure> {
+        let missing = || Failure::definite("SIM_SHAPE", "a row came before its shape");
+        let awaited = async {
+            loop {
+                self.control_grown.hush();
+                let shapes = self.shapes().await?;
+                if let Some((_, shape)) = shapes.into_iter().find(|(known, _)| *known == fingerprint) {
+                    return Ok(shape);
+                }
+                if self.broker.is(Mutant::ShapeNotAwaited) {
+                    return Err(missing());
+                }
+                // The control topic's part of the transaction may end later than this partition's.
+                self.control_grown.rung().await;
+            }
+        };
+        timeout(SHAPE, awaited).await.unwrap_or_else(|_| Err(missing()))
+    }
+
+    async fn shapes(&mut self) -> Result<Vec<(Fingerprint, Arc<TableShape>)>, Failure> {
+        let state = self.broker.state();
+        let mut shapes: Vec<(Fingerprint, Arc<TableShape>)> = Vec::new();
+        for control in state.topics.control().controls(self.broker.isolation()) {
+            if let Control::Shape(fingerprint, shape) = control {
+                shapes.retain(|(known, _)| known != fingerprint);
+                shapes.push((*fingerprint, shape.clone()));
+            }
+        }
+        Ok(shapes)
+    }
+
+    async fn has_advanced(&mut self) -> Result<bool, Failure> {
+        let partition = self.partition;
+        let hint =
+            self.broker.ask("asking for the offset", move |broker| broker.state().groups[DELIVER].hints[partition]);
+        Ok(hint.await?.is_some())
+    }
+
+    async fn advance(&mut self, seq: u64) -> Result<(), Failure> {
+        self.host.at(Moment::AnsweredNotNoted).await?;
+        // From the first time on a store without a fence is one that was emptied: that must not wait.
+        if !self.noted || self.broker.random.one_in(4) {
+            self.note(seq).await?;
+        }
+        Ok(())
+    }
+}
