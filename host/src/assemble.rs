@@ -11,7 +11,7 @@ use mysync_log::kafka::{KafkaLog, KafkaReaders, Member};
 use mysync_pipeline::assignment;
 use mysync_pipeline::capture::capture;
 use mysync_pipeline::deliver::{Delivery, FENCE_TAKEN};
-use mysync_pipeline::dump::{Beginning, OrderBook, Orders, Request};
+use mysync_pipeline::dump::{Beginning, ORDERS_MAX, OrderBook, Orders, Request};
 use mysync_pipeline::failure::{Failure, Kind};
 use mysync_pipeline::ports::LogReader;
 use mysync_pipeline::retry::Backoff;
@@ -19,6 +19,7 @@ use mysync_pipeline::shutdown::Shutdown;
 use mysync_pipeline::status::{Board, DeliverStatus, State};
 use mysync_wasm::{Engine, EngineSettings, Plugin};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tracing::warn;
 
 use crate::adapters;
@@ -56,10 +57,20 @@ pub async fn run(
     board: Arc<Board>,
     shutdown: Shutdown,
     commands: mpsc::Receiver<Command>,
-    (orders, book): (Orders, OrderBook),
+    (orders, mut book): (Orders, OrderBook),
     role: Role,
 ) -> Result<(), Fault> {
     let partitions = settings.log.partitions;
+    let mut beside = JoinSet::new();
+    if let Log::Kafka(log) = &log {
+        beside.spawn(log.follow(board.clone()));
+        // Whichever process leads carries out the orders of all.
+        let (taken, carried) = mpsc::channel(ORDERS_MAX);
+        beside.spawn(log.carry_orders(std::mem::replace(&mut book, carried), taken));
+    }
+    if role == Role::Deliver {
+        board.capture.set_state(State::Elsewhere);
+    }
     let mut supervisor = Supervisor::new(board.clone(), shutdown.clone());
     if role != Role::Capture {
         let parts = Arc::new(Parts::new(&settings, orders)?);
@@ -92,6 +103,7 @@ pub async fn run(
         }
     };
     let ended = supervisor.run(captured, commands).await;
+    beside.shutdown().await;
     if let Log::Kafka(log) = log {
         log.close().await;
     }

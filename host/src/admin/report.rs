@@ -158,6 +158,8 @@ impl Observed {
             State::Retrying(failure) if held_us.max(silence_us) > PATIENCE_US => told(&failure),
             State::Starting if held_us > START_PATIENCE_US => slow_start(held_us),
             State::Ended => ("CAPTURE_ENDED".to_owned(), "capture has ended".to_owned()),
+            // The process that captures tells of its source.
+            State::Standby | State::Elsewhere => return None,
             _ if silence_us > PATIENCE_US => (
                 "SOURCE_SILENT".to_owned(),
                 format!("nothing was heard of the source for {} s, not even a heartbeat", silence_us / 1_000_000),

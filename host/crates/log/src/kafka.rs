@@ -11,8 +11,10 @@ mod admin;
 mod client;
 mod control;
 mod error;
+mod follower;
 mod group;
 mod metrics;
+mod orders;
 mod preflight;
 mod producer;
 mod reader;
@@ -29,9 +31,10 @@ use mysync_change::envelope::{self, LogId};
 use mysync_change::position::Checkpoint;
 use mysync_change::routing::{Layout, Routing};
 use mysync_pipeline::assignment::Changes;
+use mysync_pipeline::dump::{Order, OrderBook};
 use mysync_pipeline::status::Board;
 use rdkafka::topic_partition_list::Offset;
-use tokio::sync::{Mutex, OnceCell, mpsc};
+use tokio::sync::{Mutex, OnceCell, mpsc, watch};
 use tracing::warn;
 
 pub use admin::Values;
@@ -62,6 +65,8 @@ struct Cluster {
     message_bytes_max: usize,
     /// The cluster's own name.
     name: String,
+    /// Whether this process leads.
+    leads: watch::Sender<bool>,
     /// Held by every member of a group until it has left that.
     members: mpsc::Sender<()>,
 }
@@ -98,7 +103,8 @@ impl KafkaLog {
         let routing = Routing::new(settings.partitions, layout);
         let (message_bytes_max, name) = (facts.message_bytes_max, facts.cluster);
         let (members, left) = mpsc::channel(1);
-        let cluster = Arc::new(Cluster { settings, routing, message_bytes_max, name, members });
+        let leads = watch::Sender::new(false);
+        let cluster = Arc::new(Cluster { settings, routing, message_bytes_max, name, leads, members });
         let readers = KafkaReaders { cluster: cluster.clone(), known: Arc::default() };
         Ok(Self { cluster, readers, left })
     }
@@ -122,6 +128,21 @@ impl KafkaLog {
     pub fn join(&self, writer: &str) -> Result<(Member, Changes), KafkaError> {
         let settings = &self.cluster.settings;
         Member::join(settings, &settings.writer_group(writer), self.cluster.topic(), self.cluster.members.clone())
+    }
+
+    /// Keeps the board of a process that does not lead as the leader's is: how far the log has come, when the source was heard, and its dumps.
+    /// Until it is dropped.
+    pub fn follow(&self, board: Arc<Board>) -> impl Future<Output = ()> + Send + use<> {
+        follower::follow(self.cluster.clone(), board)
+    }
+
+    /// Takes this process's orders to whoever leads, and carries out those of all processes while it leads itself. Until it is dropped.
+    pub fn carry_orders(
+        &self,
+        given: OrderBook,
+        book: mpsc::Sender<Order>,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        orders::carry(self.cluster.clone(), given, book)
     }
 
     /// Waits until its members have left their groups, so that others need not wait for their silence. Everything else of it has ended.

@@ -92,12 +92,18 @@ async fn stream<S: Source, L: LogWriter>(
     loop {
         status.heard_us.store(now_us(), Relaxed);
         // On a first start also where it begins is stored, before anything is read: a kill must not move it.
-        if !block.is_empty() || checkpoint.as_ref() != Some(&covered) {
+        let is_new = !block.is_empty() || checkpoint.as_ref() != Some(&covered);
+        let stored = if is_new {
             block.seal();
-            if let Err(failure) = log.append(block, &covered).await {
-                *leading = None;
-                return Err(failure);
-            }
+            log.append(block, &covered).await
+        } else {
+            log.idle(&covered).await
+        };
+        if let Err(failure) = stored {
+            *leading = None;
+            return Err(failure);
+        }
+        if is_new {
             note(status, block, &covered);
             block.stored();
             *checkpoint = Some(covered);

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::failure::Failure;
 
 /// Orders that wait: they come from people and from writers that start.
-const ORDERS_MAX: usize = 64;
+pub const ORDERS_MAX: usize = 64;
 
 pub type Answer<T> = oneshot::Sender<Result<T, Failure>>;
 

@@ -54,6 +54,12 @@ pub trait LogWriter: Send {
         block: &BlockBuilder,
         checkpoint: &Checkpoint,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// The source is alive and has nothing to store behind `checkpoint`, which is stored. Others may be told so.
+    fn idle(&mut self, checkpoint: &Checkpoint) -> impl Future<Output = Result<(), Failure>> + Send {
+        let _ = checkpoint;
+        async { Ok(()) }
+    }
 }
 
 /// How the log goes on behind a place.

@@ -21,6 +21,8 @@ pub enum State {
     Starting,
     /// Another process does this work; this one would take over.
     Standby,
+    /// Another process does this work, and this one never will.
+    Elsewhere,
     Running,
     /// Trying again after a transient failure, for as long as it takes.
     Retrying(Failure),
@@ -34,6 +36,7 @@ impl State {
         match self {
             State::Starting => "starting",
             State::Standby => "standby",
+            State::Elsewhere => "elsewhere",
             State::Running => "running",
             State::Retrying(_) => "retrying",
             State::Stopped(_) => "stopped",
@@ -46,7 +49,7 @@ impl State {
             State::Starting => false,
             // What was there once comes back; what never was is still being waited for.
             State::Retrying(_) => has_run,
-            State::Standby | State::Running | State::Stopped(_) | State::Ended => true,
+            State::Standby | State::Elsewhere | State::Running | State::Stopped(_) | State::Ended => true,
         }
     }
 

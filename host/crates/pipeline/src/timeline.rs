@@ -57,6 +57,21 @@ impl Timelines {
         }
     }
 
+    /// Another process has led the log to these numbers; of each partition that got something, when the first of its transactions was
+    /// committed, and the last.
+    pub fn follow(&mut self, lasts: &[u64], committed_us: &[Option<(u64, u64)>]) {
+        if self.0.len() != lasts.len() {
+            return self.lead(lasts);
+        }
+        for ((timeline, last_seq), committed) in self.0.iter_mut().zip(lasts).zip(committed_us) {
+            if let Some((oldest_us, youngest_us)) = *committed
+                && *last_seq > timeline.last_seq()
+            {
+                timeline.append(Span { last_seq: *last_seq, oldest_us, youngest_us });
+            }
+        }
+    }
+
     pub fn standing(&self, partition: u32, seq: u64) -> Standing {
         self.0.get(partition as usize).map_or(Standing::Unknown, |timeline| timeline.standing(seq))
     }

@@ -66,6 +66,10 @@ pub struct Covered {
     pub checkpoint: Checkpoint,
     /// The last number in each partition; 0: none yet.
     pub lasts: Vec<u64>,
+    /// When the first transaction was committed of what each partition got with it, and the last: microseconds since 1970; none: nothing.
+    pub committed_us: Vec<Option<(u64, u64)>>,
+    /// When the source was last heard, by the leader's clock.
+    pub heard_us: u64,
 }
 
 /// A process that has begun to capture.
@@ -223,7 +227,7 @@ fn take(
     Ok(())
 }
 
-fn parse<T: DeserializeOwned>(topic: &str, key: &str, json: &[u8]) -> Result<T, KafkaError> {
+pub fn parse<T: DeserializeOwned>(topic: &str, key: &str, json: &[u8]) -> Result<T, KafkaError> {
     let Version { version } = serde_json::from_slice(json).map_err(|error| unreadable(topic, key, &error))?;
     if version != VERSION {
         return Err(unreadable(topic, key, &format!("it has version {version}, this program reads {VERSION}")));

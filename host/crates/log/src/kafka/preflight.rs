@@ -7,6 +7,8 @@ use super::settings::{Cleanup, KafkaSettings};
 /// Of the control topic: small pieces, compacted soon, so that a leader reads little at its start.
 const CONTROL_SEGMENT_BYTES: u64 = 16 << 20;
 const CONTROL_SEGMENT_MS: u64 = 600_000;
+/// Of the orders' topic: long enough to see what somebody ordered lately.
+const ORDERS_MS: u64 = 24 * 3600 * 1000;
 /// What a topic is made to take: more than any block of rows, and rows that are large for a database.
 const MESSAGE_BYTES: usize = 8 << 20;
 /// What a broker takes unless it is told otherwise.
@@ -81,7 +83,7 @@ async fn made(admin: &Admin, topic: &str) -> Result<Found, KafkaError> {
 const MADE_TRIES: u32 = 100;
 const MADE_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 
-fn wanted(settings: &KafkaSettings) -> [Wanted; 2] {
+fn wanted(settings: &KafkaSettings) -> [Wanted; 3] {
     let in_sync = if settings.replication > 1 { 2 } else { 1 };
     let always = |more: Vec<(&'static str, String)>| {
         let mut all = vec![
@@ -107,9 +109,12 @@ fn wanted(settings: &KafkaSettings) -> [Wanted; 2] {
         ("segment.ms", CONTROL_SEGMENT_MS.to_string()),
         ("min.cleanable.dirty.ratio", "0.2".to_owned()),
     ];
+    // Nobody looks at orders of before.
+    let orders = vec![("cleanup.policy", "delete".to_owned()), ("retention.ms", ORDERS_MS.to_string())];
     [
         Wanted { name: settings.topic.clone(), partitions: settings.partitions, settings: always(records) },
         Wanted { name: settings.control_topic(), partitions: 1, settings: always(control) },
+        Wanted { name: settings.orders_topic(), partitions: 1, settings: always(orders) },
     ]
 }
 
@@ -192,7 +197,7 @@ fn check_broker(values: &Values, brokers: usize, findings: &mut Vec<Finding>) {
     ] {
         if number(values, name).is_some_and(|value| value < least) {
             find(
-                "transaction.state.log",
+                name,
                 format!(
                     "the brokers have {name}={}: with one broker goes the record of what was committed. Set it to 3 (for the topic that is there: \
                      kafka-reassign-partitions)",

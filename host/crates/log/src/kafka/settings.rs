@@ -86,6 +86,10 @@ impl KafkaSettings {
         format!("{}.control", self.prefix)
     }
 
+    pub fn orders_topic(&self) -> String {
+        format!("{}.orders", self.prefix)
+    }
+
     /// The group of those who may capture, and the name of their transactions.
     pub fn capture_name(&self) -> String {
         format!("{}.capture", self.prefix)

@@ -31,6 +31,9 @@ use crate::sequence;
 /// A candidate that was given the lead and could not take it tries again after this long.
 const CANDIDATES: Duration = Duration::from_secs(1);
 
+/// How often a leader without anything to store says that it is there. Silence of five seconds counts as lag.
+const BEAT: Duration = Duration::from_secs(2);
+
 #[derive(Debug)]
 pub struct KafkaWriter {
     cluster: Arc<Cluster>,
@@ -95,7 +98,7 @@ impl KafkaWriter {
     }
 
     async fn take_lead(&mut self) -> Result<Lead, KafkaError> {
-        self.leading = None;
+        self.set_leading(None);
         self.wait_chosen().await?;
         let cluster = &self.cluster;
         let mut producer = Producer::take_over(&cluster.settings, cluster.message_bytes_max).await?;
@@ -122,12 +125,12 @@ impl KafkaWriter {
         };
         let next_seq = sequence::first(lasts.iter().copied().max().unwrap_or(0), now_us());
         let (checkpoint, dumps) = (state.checkpoint(), state.dumps.clone());
-        self.leading = Some(Leading { producer, id, lasts: lasts.clone(), dumps, began: None });
+        self.set_leading(Some(Leading { producer, id, lasts: lasts.clone(), dumps, began: None }));
         info!(log = %id, "leading: this process captures");
         Ok(Lead { log_id: id, next_seq, prevs: lasts, checkpoint })
     }
 
-    async fn store(&mut self, block: &BlockBuilder, checkpoint: &Checkpoint) -> Result<(), KafkaError> {
+    async fn store(&mut self, block: Option<&BlockBuilder>, checkpoint: &Checkpoint) -> Result<(), KafkaError> {
         let (cluster, candidate) = (&self.cluster, &mut self.candidate);
         let leading = self.leading.as_mut().ok_or(KafkaError::Fenced)?;
         if let Some(candidate) = candidate {
@@ -137,7 +140,10 @@ impl KafkaWriter {
                 return Err(KafkaError::Fenced);
             }
         }
-        leading.append(cluster, block, checkpoint).await
+        match block {
+            Some(block) => leading.append(cluster, block, checkpoint).await,
+            None => leading.beat(cluster, checkpoint).await,
+        }
     }
 }
 
@@ -183,7 +189,13 @@ impl Leading {
         let parts = block.partitions();
         let now: Vec<u64> =
             lasts.iter().zip(parts).map(|(last, part)| if part.is_empty() { *last } else { part.last_seq }).collect();
-        let covered = Covered { checkpoint: checkpoint.clone(), lasts: now };
+        let committed = parts.iter().map(|part| (!part.is_empty()).then_some((part.oldest_us, part.committed_us)));
+        let covered = Covered {
+            checkpoint: checkpoint.clone(),
+            lasts: now,
+            committed_us: committed.collect(),
+            heard_us: now_us(),
+        };
         controls.push((CHECKPOINT.to_owned(), control::to_json(&topic, CHECKPOINT, &covered)?));
 
         producer.begin()?;
@@ -202,6 +214,23 @@ impl Leading {
         *lasts = covered.lasts;
         dumps.clone_from(&checkpoint.dumps);
         Ok(())
+    }
+
+    /// Tells those who follow that the source was heard, and asks the brokers whether this process still leads.
+    async fn beat(&mut self, cluster: &Cluster, checkpoint: &Checkpoint) -> Result<(), KafkaError> {
+        if self.began.is_some_and(|began| began.elapsed() < BEAT) {
+            return Ok(());
+        }
+        self.began = Some(Instant::now());
+        let topic = cluster.settings.control_topic();
+        let covered = Covered {
+            checkpoint: checkpoint.clone(),
+            lasts: self.lasts.clone(),
+            committed_us: vec![None; self.lasts.len()],
+            heard_us: now_us(),
+        };
+        let json = control::to_json(&topic, CHECKPOINT, &covered)?;
+        write(&mut self.producer, &topic, &[(CHECKPOINT, json)]).await
     }
 }
 
@@ -227,16 +256,30 @@ impl LogWriter for KafkaWriter {
     }
 
     async fn append(&mut self, block: &BlockBuilder, checkpoint: &Checkpoint) -> Result<(), Failure> {
-        let stored = self.store(block, checkpoint).await;
-        if let Err(error) = &stored {
-            self.leading = None;
-            self.forget_if_fenced(Some(error));
-        }
-        Ok(stored?)
+        self.stored(Some(block), checkpoint).await
+    }
+
+    async fn idle(&mut self, checkpoint: &Checkpoint) -> Result<(), Failure> {
+        self.stored(None, checkpoint).await
     }
 }
 
 impl KafkaWriter {
+    async fn stored(&mut self, block: Option<&BlockBuilder>, checkpoint: &Checkpoint) -> Result<(), Failure> {
+        let stored = self.store(block, checkpoint).await;
+        if let Err(error) = &stored {
+            self.set_leading(None);
+            self.forget_if_fenced(Some(error));
+        }
+        Ok(stored?)
+    }
+
+    /// Orders are taken by whoever leads.
+    fn set_leading(&mut self, leading: Option<Leading>) {
+        self.cluster.leads.send_replace(leading.is_some());
+        self.leading = leading;
+    }
+
     /// Who was fenced while it believed to be chosen is out of date: it joins anew, behind whoever leads now.
     fn forget_if_fenced(&mut self, error: Option<&KafkaError>) {
         if let Some(KafkaError::Fenced) = error {

@@ -1,0 +1,91 @@
+//! What a process that does not lead knows of the one that does: read from the control topic, shown on its own board.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use mysync_change::dump::{Dump, DumpState, Dumps};
+use mysync_pipeline::dump::{DumpStatus, Stage};
+use mysync_pipeline::status::Board;
+use rdkafka::topic_partition_list::Offset;
+use tracing::debug;
+
+use super::Cluster;
+use super::control::{CHECKPOINT, Covered, DUMPS, parse};
+use super::error::KafkaError;
+use super::tail::Tail;
+
+/// Nothing depends on it: after an error it begins anew, at leisure.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Follows until it is dropped.
+pub async fn follow(cluster: Arc<Cluster>, board: Arc<Board>) {
+    loop {
+        if let Err(error) = follow_from_here(&cluster, &board).await {
+            debug!(target: "mysync_log::kafka", %error, "the leader is not followed at the moment");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn follow_from_here(cluster: &Cluster, board: &Board) -> Result<(), KafkaError> {
+    let settings = &cluster.settings;
+    let tail = Tail::new(settings, &settings.prefix, &settings.control_topic(), 0)?;
+    tail.seek(Offset::Beginning)?;
+    loop {
+        let record = loop {
+            match tail.poll()? {
+                super::tail::Next::Message(record) => break record,
+                _ => tail.wait().await,
+            }
+        };
+        if *cluster.leads.borrow() {
+            continue;
+        }
+        let topic = &tail.topic;
+        match record.key() {
+            key if key == CHECKPOINT.as_bytes() => {
+                let covered: Covered = parse(topic, CHECKPOINT, record.bytes())?;
+                let capture = &board.capture;
+                capture.timelines().follow(&covered.lasts, &covered.committed_us);
+                capture.seq.fetch_max(covered.lasts.iter().copied().max().unwrap_or(0), Relaxed);
+                capture.heard_us.fetch_max(covered.heard_us, Relaxed);
+                capture.set_position(&covered.checkpoint);
+            }
+            key if key == DUMPS.as_bytes() => {
+                let dumps: Dumps = parse(topic, DUMPS, record.bytes())?;
+                board.capture.set_dumps(dumps.list.iter().map(told).collect());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What the log knows of a dump. Estimates and rates are the leader's own.
+fn told(dump: &Dump) -> DumpStatus {
+    let stage = match dump.state {
+        DumpState::Open => Stage::Running,
+        DumpState::Paused => Stage::Paused,
+        DumpState::Done => Stage::Done,
+        DumpState::Cancelled => Stage::Cancelled,
+    };
+    DumpStatus {
+        number: dump.number,
+        writer: dump.writer.clone(),
+        stage,
+        since_us: dump.asked_us,
+        table: dump.progress.table.clone(),
+        tables_done: dump.progress.tables_done,
+        tables: None,
+        rows: dump.progress.rows,
+        rows_estimated: None,
+        rows_left_out: 0,
+        chunks: dump.progress.chunks,
+        chunks_again: 0,
+        rows_per_second_max: dump.rows_per_second,
+        rows_per_second: None,
+        waits_for: None,
+        asked_us: dump.asked_us,
+        ended_us: 0,
+    }
+}
