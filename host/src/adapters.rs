@@ -56,8 +56,8 @@ pub fn replica(source: &SourceSettings, log_id: &str) -> ConnectionSettings {
     }
 }
 
-/// What is captured of the source.
-pub fn mysql(source: &SourceSettings, log_id: &str, partitions: u32) -> MysqlSettings {
+/// What is captured of the source. `elsewhere`: writers may work in other processes.
+pub fn mysql(source: &SourceSettings, log_id: &str, partitions: u32, elsewhere: bool) -> MysqlSettings {
     MysqlSettings {
         connection: replica(source, log_id),
         selected: Selected {
@@ -72,6 +72,7 @@ pub fn mysql(source: &SourceSettings, log_id: &str, partitions: u32) -> MysqlSet
         },
         partitions: partitions as usize,
         chunk_rows_max: MysqlSettings::CHUNK_ROWS_MAX,
+        writers_elsewhere: elsewhere,
     }
 }
 

@@ -90,15 +90,17 @@ pub async fn run(
         }
     }
     let (ending, shown) = (shutdown.ending(), board.clone());
-    let source = |name: &str| Mysql::new(adapters::mysql(&settings.source, name, partitions), book, board.clone());
+    let source = |name: &str, elsewhere| {
+        Mysql::new(adapters::mysql(&settings.source, name, partitions, elsewhere), book, board.clone())
+    };
     let captured: Option<Task> = match (&log, role) {
         (_, Role::Deliver) => None,
         (Log::Embedded(log), _) => {
-            let (mut source, mut records) = (source(&log.id().to_string()), log.writer());
+            let (mut source, mut records) = (source(&log.id().to_string(), false), log.writer());
             Some(Box::pin(async move { capture(&mut source, &mut records, &shown.capture, ending).await }))
         }
         (Log::Kafka(log), _) => {
-            let (mut source, mut records) = (source(&log.name()), log.writer(board.clone()));
+            let (mut source, mut records) = (source(&log.name(), true), log.writer(board.clone()));
             Some(Box::pin(async move { capture(&mut source, &mut records, &shown.capture, ending).await }))
         }
     };

@@ -102,14 +102,14 @@ struct Current {
 }
 
 impl Dumper {
-    pub fn new(settings: ReaderSettings, orders: OrderBook, board: Arc<Board>) -> Self {
+    pub fn new(settings: ReaderSettings, orders: OrderBook, board: Arc<Board>, elsewhere: bool) -> Self {
         Self {
             settings,
             board,
             book: Book::new(orders),
             told: Told::default(),
             current: None,
-            ahead: Ahead::default(),
+            ahead: Ahead::new(elsewhere),
             delays: Delays::default(),
             is_new: true,
             shapes_differed: 0,

@@ -57,6 +57,8 @@ pub struct MysqlSettings {
     pub partitions: usize,
     /// Rows that a dump reads at once at most.
     pub chunk_rows_max: u64,
+    /// Writers may work in other processes, and nobody here knows how far those have come: dumps do not wait for them.
+    pub writers_elsewhere: bool,
 }
 
 impl MysqlSettings {
@@ -88,7 +90,8 @@ impl Mysql {
             selected: settings.selected.clone(),
             chunk_rows_max: settings.chunk_rows_max,
         };
-        Self { dumper: Dumper::new(reader, orders, board), settings, stream: None, told: Vec::new() }
+        let dumper = Dumper::new(reader, orders, board, settings.writers_elsewhere);
+        Self { dumper, settings, stream: None, told: Vec::new() }
     }
 
     async fn start(&mut self, from: Option<&Checkpoint>) -> Result<Checkpoint, StreamError> {

@@ -144,6 +144,7 @@ fn source(world: &World) -> MysqlSettings {
         start: StartAt::Now,
         partitions: 1,
         chunk_rows_max: MysqlSettings::CHUNK_ROWS_MAX,
+        writers_elsewhere: false,
     }
 }
 

@@ -7,19 +7,27 @@ use mysync_pipeline::status::Board;
 
 /// By number of the dump, slices of rows, the oldest first: the last number in each partition behind them, and their bytes.
 #[derive(Debug, Default)]
-pub struct Ahead(BTreeMap<u64, VecDeque<(Vec<u64>, usize)>>);
+pub struct Ahead {
+    slices: BTreeMap<u64, VecDeque<(Vec<u64>, usize)>>,
+    /// A writer that is not on the board works in another process, and is not waited for.
+    elsewhere: bool,
+}
 
 impl Ahead {
+    pub fn new(elsewhere: bool) -> Self {
+        Self { slices: BTreeMap::new(), elsewhere }
+    }
+
     pub fn push(&mut self, dump: u64, lasts: Vec<u64>, bytes: usize) {
-        self.0.entry(dump).or_default().push_back((lasts, bytes));
+        self.slices.entry(dump).or_default().push_back((lasts, bytes));
     }
 
     pub fn forget(&mut self, dump: u64) {
-        self.0.remove(&dump);
+        self.slices.remove(&dump);
     }
 
     pub fn clear(&mut self) {
-        self.0.clear();
+        self.slices.clear();
     }
 
     /// Who has to take rows of a dump first, if those that are not taken come to `most` bytes or more. `target`: the only writer who takes them;
@@ -27,10 +35,10 @@ impl Ahead {
     pub fn held_by(&mut self, board: &Board, dump: u64, target: Option<&str>, most: usize) -> Option<String> {
         let mut writers = board.writers();
         writers.retain(|(name, ..)| target.is_none_or(|target| target == name));
-        if let Some(target) = target.filter(|_| writers.is_empty()) {
+        if let Some(target) = target.filter(|_| writers.is_empty() && !self.elsewhere) {
             return Some(format!("writer {target}, which is not configured"));
         }
-        let slices = self.0.get_mut(&dump)?;
+        let slices = self.slices.get_mut(&dump)?;
         let is_behind =
             |lasts: &[u64], partition: u32, seq| lasts.get(partition as usize).is_some_and(|last| *last > seq);
         while let Some((lasts, _)) = slices.front() {

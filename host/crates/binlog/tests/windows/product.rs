@@ -50,6 +50,7 @@ impl Product {
             start: StartAt::Now,
             partitions,
             chunk_rows_max,
+            writers_elsewhere: false,
         };
         let mut source = Source::new(settings, book, board.clone());
         source.open(None).await.unwrap();

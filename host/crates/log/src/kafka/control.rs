@@ -27,6 +27,8 @@ use super::error::KafkaError;
 use super::settings::KafkaSettings;
 use super::tail::{Next, Record, Tail};
 
+/// Behind the last record of a transaction stands the mark that it was committed. Waiting to be told that nothing follows takes much longer.
+const AND_MARKER: i64 = 2;
 /// A broker that has just become the topic's leader may take a while to know what was committed.
 const READ_TIME: Duration = Duration::from_secs(30);
 /// Of every JSON record in the topic.
@@ -132,8 +134,8 @@ pub struct Control {
     state: State,
     /// Those of the last checkpoint, dumps and leader that were not looked at yet: most are replaced before.
     pending: BTreeMap<&'static str, Vec<u8>>,
-    /// Where the topic ended when nothing followed any more.
-    ended: Option<i64>,
+    /// Everything before this offset was read.
+    read: i64,
 }
 
 impl Control {
@@ -141,21 +143,24 @@ impl Control {
     pub fn new(settings: &KafkaSettings, group: &str) -> Result<Self, KafkaError> {
         let tail = Tail::new(settings, group, &settings.control_topic(), 0)?;
         tail.seek(Offset::Beginning)?;
-        Ok(Self { tail, state: State::default(), pending: BTreeMap::new(), ended: None })
+        Ok(Self { tail, state: State::default(), pending: BTreeMap::new(), read: 0 })
     }
 
     /// Reads to where the topic ends for now, as far as its broker knows: one that has just become its leader may not know of the last
     /// transactions yet.
     pub async fn catch_up(&mut self) -> Result<&State, KafkaError> {
         while let Next::Message(record) = self.tail.poll()? {
-            self.ended = None;
+            self.read = record.offset + AND_MARKER;
             take(&mut self.state, &mut self.pending, &self.tail.topic, &record)?;
         }
         let (_, end) = self.tail.bounds().await?;
-        while self.ended != Some(end) {
+        while self.read < end {
             match self.tail.next().await? {
-                Some(record) => take(&mut self.state, &mut self.pending, &self.tail.topic, &record)?,
-                None => self.ended = Some(end),
+                Some(record) => {
+                    self.read = record.offset + AND_MARKER;
+                    take(&mut self.state, &mut self.pending, &self.tail.topic, &record)?;
+                }
+                None => self.read = end,
             }
         }
         self.look()?;

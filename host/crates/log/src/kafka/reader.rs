@@ -26,6 +26,8 @@ use super::error::KafkaError;
 use super::group::Member;
 use super::tail::{Next, Record, Tail};
 
+/// Behind the last message of a partition stands the mark that its transaction was committed.
+const LAST_AND_MARKER: i64 = 2;
 /// The shape of rows that can be read is in the control topic, which may be read a moment later.
 const SHAPE_TIME: Duration = Duration::from_secs(30);
 const SHAPE_PAUSE: Duration = Duration::from_millis(20);
@@ -79,38 +81,47 @@ impl KafkaReader {
 
     /// The first message that holds a record behind `seq`.
     async fn search(&self, seq: u64) -> Result<Behind, KafkaError> {
-        let (first, mut end) = self.tail.bounds().await?;
-        let mut from = first;
-        let mut found = None;
+        let (first, end) = self.tail.bounds().await?;
+        let Some(last) = self.last(first, end).await?.filter(|last| last.last > seq) else { return Ok(Behind::Nothing) };
         let hint = match &self.reading.member {
             Some(member) => member.committed(self.tail.partition).await?,
             None => None,
         };
-        let mut next = hint.filter(|hint| (from..end).contains(hint)).unwrap_or(from);
-        while from < end {
-            match self.look(next).await? {
-                Some(seen) if seen.last > seq => {
-                    // What comes right behind the number need not be looked for any further.
-                    let is_it = seen.prev <= seq;
-                    end = next;
-                    found = Some(seen);
-                    if is_it {
-                        break;
-                    }
-                }
+        // The first one lies between these, or is the one that was found.
+        let (mut from, mut to, mut found) = (first, last.offset, last);
+        let mut next = hint.unwrap_or(first);
+        while from < to && found.prev > seq {
+            let at = next.clamp(from, to - 1);
+            match self.look(at).await? {
+                Some(seen) if seen.last > seq => (found, to) = (seen, at),
                 Some(seen) => from = seen.offset + 1,
-                None => end = next,
+                None => to = at,
             }
-            next = from + (end - from) / 2;
+            next = from + (to - from) / 2;
         }
-        Ok(match found {
-            Some(seen) => {
-                let is_first =
-                    seen.offset == first || self.look(first).await?.is_some_and(|it| it.offset == seen.offset);
-                Behind::Message(seen, is_first)
+        let is_first = found.offset == first || self.look(first).await?.is_some_and(|it| it.offset == found.offset);
+        Ok(Behind::Message(found, is_first))
+    }
+
+    /// The last message; none: there is none.
+    async fn last(&self, first: i64, end: i64) -> Result<Option<Seen>, KafkaError> {
+        let mut back = LAST_AND_MARKER;
+        loop {
+            if first == end {
+                return Ok(None);
             }
-            None => Behind::Nothing,
-        })
+            let mut last = self.look((end - back).max(first)).await?;
+            while let Some(seen) = last.filter(|seen| seen.offset + LAST_AND_MARKER < end) {
+                match self.tail.next().await? {
+                    Some(record) => last = Some(self.see(&record)?),
+                    None => return Ok(Some(seen)),
+                }
+            }
+            if last.is_some() || end - back <= first {
+                return Ok(last);
+            }
+            back *= 2;
+        }
     }
 
     /// The first message at an offset or behind it; none: nothing more is committed.

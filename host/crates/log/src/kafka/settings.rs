@@ -73,7 +73,8 @@ pub struct KafkaSettings {
 pub const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(15);
 /// Who is silent for this long has left its group: as short as brokers allow by default.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
-const HEARTBEAT: Duration = Duration::from_secs(2);
+/// A member hears of a rebalance with its next heartbeat.
+const HEARTBEAT: Duration = Duration::from_millis(500);
 /// What a reader fetches ahead. Also the largest message there can be is taken, however little room is left.
 const FETCH_BYTES: u64 = 8 << 20;
 /// What a producer holds: a block, and room to be filled meanwhile.
