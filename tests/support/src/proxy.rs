@@ -1,4 +1,4 @@
-//! What lies between a client and a server: it can be slow, silent, cut, closed, and good again.
+//! What lies between a client and a server: it can be slow, silent, cut, closed, late with what was sent before a cut, and good again.
 //!
 //! It runs on threads of its own, so that it goes on while a test blocks.
 
@@ -34,9 +34,24 @@ struct State {
     refused: bool,
     /// Answers that still pass before their connection is cut.
     cut_after: Option<usize>,
-    /// Both ends of what is connected, by number.
-    connections: HashMap<u64, [TcpStream; 2]>,
+    /// What is connected, by number.
+    connections: HashMap<u64, Connection>,
     connected: u64,
+}
+
+struct Connection {
+    client: TcpStream,
+    server: TcpStream,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Whole,
+    /// The client is gone, and what it sent waits.
+    Stranded,
+    /// The client is gone, and what it sent reaches the server all the same.
+    Late,
 }
 
 impl Proxy {
@@ -69,6 +84,26 @@ impl Proxy {
         self.line.change(State::cut);
     }
 
+    /// Cuts clients off from connections that go on for the server: what is on its way to it (after [`Proxy::hold`]: all that was sent since)
+    /// stays on its way, while new connections are let through.
+    pub fn strand(&self) {
+        self.line.change(|state| {
+            state.held = false;
+            for connection in state.connections.values_mut().filter(|connection| connection.stage == Stage::Whole) {
+                connection.stage = Stage::Stranded;
+                let _ = connection.client.shutdown(Shutdown::Both);
+            }
+        });
+    }
+
+    /// Lets what was stranded reach the server, after whatever came by newer connections. Its answers go nowhere.
+    pub fn arrive_late(&self) {
+        self.line.change(|state| {
+            let connections = state.connections.values_mut();
+            connections.filter(|found| found.stage == Stage::Stranded).for_each(|found| found.stage = Stage::Late);
+        });
+    }
+
     /// Cuts one connection, in the middle of an answer, when so many more bytes have come from the server.
     pub fn cut_after(&self, bytes: usize) {
         self.line.change(|state| state.cut_after = Some(bytes));
@@ -82,7 +117,7 @@ impl Proxy {
         });
     }
 
-    /// Everything passes again, at once.
+    /// Everything passes again, at once, but for what is stranded.
     pub fn restore(&self) {
         self.line.change(|state| {
             (state.delay, state.held, state.refused, state.cut_after) = (Duration::ZERO, false, false, None);
@@ -109,9 +144,13 @@ impl State {
     }
 
     fn close(&mut self, number: u64) {
-        for end in self.connections.remove(&number).into_iter().flatten() {
-            let _ = end.shutdown(Shutdown::Both);
+        if let Some(Connection { client, server, .. }) = self.connections.remove(&number) {
+            let _ = (client.shutdown(Shutdown::Both), server.shutdown(Shutdown::Both));
         }
+    }
+
+    fn is(&self, number: u64, stage: Stage) -> bool {
+        self.connections.get(&number).is_some_and(|connection| connection.stage == stage)
     }
 }
 
@@ -153,7 +192,8 @@ fn connect(client: TcpStream, to: u16, line: &Arc<Line>) -> Result<()> {
         }
         state.connected += 1;
         let number = state.connected;
-        state.connections.insert(number, [client.try_clone()?, server.try_clone()?]);
+        let (client, server) = (client.try_clone()?, server.try_clone()?);
+        state.connections.insert(number, Connection { client, server, stage: Stage::Whole });
         number
     };
     carry(client.try_clone()?, server.try_clone()?, line.clone(), number, false);
@@ -169,7 +209,7 @@ fn carry(mut from: TcpStream, to: TcpStream, line: Arc<Line>, number: u64, answe
         read_pieces(&mut from, &line, &pieces, answers);
     });
     std::thread::spawn(move || {
-        write_pieces(to, &writing, &read);
+        write_pieces(to, &writing, &read, number, answers);
         // A client that has sent all may still wait for answers; without answers there is nothing to wait for.
         if answers {
             writing.state().close(number);
@@ -187,19 +227,22 @@ fn read_pieces(from: &mut TcpStream, line: &Line, pieces: &SyncSender<(Instant, 
     }
 }
 
-fn write_pieces(mut to: TcpStream, line: &Line, pieces: &Receiver<(Instant, Vec<u8>)>) {
+fn write_pieces(mut to: TcpStream, line: &Line, pieces: &Receiver<(Instant, Vec<u8>)>, number: u64, answers: bool) {
     for (since, piece) in pieces {
         let mut state = line.state();
         loop {
             let left = (since + state.delay).saturating_duration_since(Instant::now());
-            state = match (state.held, left.is_zero()) {
+            let held = state.held || (!answers && state.is(number, Stage::Stranded));
+            state = match (held, left.is_zero()) {
                 (true, _) => line.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
                 (false, false) => line.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
                 (false, true) => break,
             };
         }
+        // The server is to be done with what comes late, so its answers are taken from it.
+        let nobody = answers && (state.is(number, Stage::Stranded) || state.is(number, Stage::Late));
         drop(state);
-        if to.write_all(&piece).is_err() {
+        if !nobody && to.write_all(&piece).is_err() {
             break;
         }
     }

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
@@ -162,6 +163,54 @@ fn the_proxy_is_slow_silent_cut_closed_and_good_again() -> Result<()> {
     proxy.restore();
     assert_eq!(ask(&mut connect()?, b"good")?, b"good");
     assert_eq!(proxy.connected(), 3);
+    Ok(())
+}
+
+/// A server that tells what it is sent, piece by piece and with the end of each connection, and answers each piece.
+fn listener() -> Result<(u16, Receiver<String>)> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
+    let (heard, told) = channel();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let heard = heard.clone();
+            std::thread::spawn(move || {
+                let mut bytes = [0; 64];
+                while let Ok(size) = stream.read(&mut bytes) {
+                    let _ = heard.send(String::from_utf8_lossy(&bytes[..size]).into_owned());
+                    if size == 0 || stream.write_all(b"ok").is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    Ok((port, told))
+}
+
+#[test]
+fn what_was_sent_before_a_cut_arrives_after_what_was_sent_on_a_new_connection() -> Result<()> {
+    let (port, told) = listener()?;
+    let proxy = Proxy::start(port)?;
+    let next = || told.recv_timeout(Duration::from_secs(20));
+    let mut old = TcpStream::connect(("127.0.0.1", proxy.port))?;
+    old.write_all(b"hello")?;
+    assert_eq!(next()?, "hello");
+    proxy.hold();
+    old.write_all(b"commit")?;
+    proxy.strand();
+    old.set_read_timeout(Some(Duration::from_secs(20)))?;
+    // Closed, with the answer or without.
+    let _ = old.read_to_end(&mut Vec::new());
+
+    let mut new = TcpStream::connect(("127.0.0.1", proxy.port))?;
+    assert_eq!(ask(&mut new, b"me")?, b"ok");
+    assert_eq!(next()?, "me");
+    proxy.restore();
+    assert!(told.recv_timeout(Duration::from_millis(50)).is_err(), "it is stranded");
+    proxy.arrive_late();
+    assert_eq!([next()?, next()?], ["commit", ""]);
+    assert_eq!(ask(&mut new, b"me")?, b"ok");
     Ok(())
 }
 
