@@ -72,6 +72,8 @@ pub enum Mutant {
     RevokedNotFenced,
     /// A new log numbers its records from one.
     SequencesBeginAnew,
+    /// A task whose fence was taken ends because the group could not confirm that its partition is still its own.
+    SilenceTakenForLoss,
     /// A shape that is not there yet is taken for one that is lost.
     ShapeNotAwaited,
 }

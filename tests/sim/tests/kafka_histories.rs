@@ -11,14 +11,14 @@ use mysync_sim_tests::seeds::{each, share};
 const CALLS: Scenario = Scenario {
     partitions: 1,
     processes: 1,
-    failing: 60,
+    failing: 30,
     faulting: 0,
     pauses: false,
     retention: false,
     losses: false,
     mutant: None,
 };
-const KILLS: Scenario = Scenario { processes: 2, faulting: 40, ..CALLS };
+const KILLS: Scenario = Scenario { processes: 2, faulting: 20, ..CALLS };
 const PAUSES: Scenario = Scenario { partitions: 3, processes: 3, pauses: true, ..KILLS };
 
 /// Plays one in so many of the seeds, and sees that none of these moments never came.

@@ -14,10 +14,10 @@ const SEEDS: u64 = 600;
 fn every_mistake_is_found() {
     // What each panic says is of no interest here.
     set_hook(Box::new(|_| {}));
-    let kills = Scenario { partitions: 1, processes: 2, failing: 60, faulting: 40, ..Scenario::default() };
+    let kills = Scenario { partitions: 1, processes: 2, failing: 30, faulting: 20, ..Scenario::default() };
     let pauses = Scenario { partitions: 3, processes: 3, pauses: true, ..kills };
     let whole = Scenario { partitions: 1, ..pauses };
-    let mutants: [(Mutant, Scenario); 18] = [
+    let mutants: [(Mutant, Scenario); 19] = [
         (CheckpointOutsideTransaction, kills),
         (CommitOnPartialBatch, Scenario { failing: 10, ..kills }),
         (CommitRetried, kills),
@@ -30,6 +30,7 @@ fn every_mistake_is_found() {
         (RevokedNotFenced, pauses),
         (SequencesBeginAnew, Scenario { losses: true, ..pauses }),
         (ShapeNotAwaited, kills),
+        (SilenceTakenForLoss, pauses),
         (TrimmedUnread, Scenario { retention: true, ..pauses }),
         (PositionMovedAtBegin, kills),
         (NewHalfFromOldKey, pauses),

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use mysync_change::envelope::LogId;
 use mysync_pipeline::failure::Failure;
 use tokio::time::sleep;
 
 use super::group::{Group, Hint};
-use super::topic::{Content, Control, Isolation, Partition, Standing};
+use super::topic::{Content, Control, Covered, Isolation, Message, Partition, Standing};
 use crate::Mutant;
 use crate::bell::{Bell, Ear};
 use crate::faults::{Faults, Host, Moment};
@@ -81,6 +82,15 @@ pub struct Broker {
     pub faults: Faults,
     pub mutant: Option<Mutant>,
     grown: Arc<[Bell]>,
+}
+
+impl State {
+    pub fn covered(&self, isolation: Isolation) -> Option<Covered> {
+        self.topics.control().controls(isolation).rev().find_map(|control| match control {
+            Control::Checkpoint(covered) => Some((**covered).clone()),
+            _ => None,
+        })
+    }
 }
 
 impl Topics {
@@ -195,7 +205,7 @@ impl Broker {
             let seq = if self.is(Mutant::TrimmedUnread) { u64::MAX } else { seq };
             let isolation = self.isolation();
             let log = &mut state.topics.partitions[partition];
-            let passed = |(_, message): &(usize, &Arc<super::topic::Message>)| message.last <= seq;
+            let passed = |(_, message): &(usize, &Arc<Message>)| message.last <= seq;
             let last = log.messages(0, isolation).take_while(passed).last().map(|(offset, _)| offset + 1);
             if let Some(start) = last.filter(|start| *start > log.start) {
                 log.start = start;
@@ -345,14 +355,26 @@ impl Broker {
 
 /// What readers ask.
 impl Broker {
-    /// The checkpoint of the log as it is now; none: nothing was ever stored.
-    pub fn covered(&self) -> Option<super::topic::Covered> {
+    /// Which log it is; none: there is none yet.
+    pub fn log_id(&self) -> Option<LogId> {
         let state = self.state();
         let found = state.topics.control().controls(self.isolation()).rev().find_map(|control| match control {
-            Control::Checkpoint(covered) => Some((**covered).clone()),
-            Control::Shape(..) => None,
+            Control::Log(id) => Some(*id),
+            _ => None,
         });
         found
+    }
+
+    /// Whether a leader's first record can be read back: then everything from before its start can.
+    pub fn is_led_by(&self, token: u64) -> bool {
+        let state = self.state();
+        let mut controls = state.topics.control().controls(self.isolation());
+        controls.any(|control| matches!(control, Control::Leader(known) if *known == token))
+    }
+
+    /// The checkpoint of the log as it is now; none: nothing was ever stored.
+    pub fn covered(&self) -> Option<Covered> {
+        self.state().covered(self.isolation())
     }
 
     /// The last record of a partition that is committed.
@@ -360,13 +382,6 @@ impl Broker {
         let state = self.state();
         let messages = state.topics.partitions[partition].messages(0, Isolation::default());
         let last = messages.last().map(|(_, message)| message.last);
-        last.unwrap_or_else(|| {
-            let control = state.topics.control().controls(Isolation::default()).rev();
-            let covered = control.into_iter().find_map(|control| match control {
-                Control::Checkpoint(covered) => Some(covered.lasts[partition]),
-                Control::Shape(..) => None,
-            });
-            covered.unwrap_or(0)
-        })
+        last.unwrap_or_else(|| state.covered(Isolation::default()).map_or(0, |covered| covered.lasts[partition]))
     }
 }

@@ -22,6 +22,13 @@ pub struct Hint {
 }
 
 #[derive(Debug, Clone, Copy)]
+struct Member {
+    heard: Instant,
+    /// The decision that it knows of.
+    generation: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
 struct Held {
     by: MemberId,
     revoked: Option<Instant>,
@@ -29,7 +36,9 @@ struct Held {
 
 #[derive(Debug, Clone)]
 pub struct Group {
-    members: BTreeMap<MemberId, Instant>,
+    members: BTreeMap<MemberId, Member>,
+    /// How often it was decided anew who holds what.
+    generation: u64,
     holders: Vec<Option<Held>>,
     last_member: MemberId,
     pub hints: Vec<Option<Hint>>,
@@ -41,6 +50,7 @@ impl Group {
     pub fn new(partitions: usize) -> Self {
         Self {
             members: BTreeMap::new(),
+            generation: 0,
             holders: vec![None; partitions],
             last_member: 0,
             hints: vec![None; partitions],
@@ -59,13 +69,14 @@ impl Group {
                 self.last_member
             }
         };
-        self.members.insert(member, Instant::now());
+        self.members.insert(member, Member { heard: Instant::now(), generation: self.generation });
         for (partition, holder) in self.holders.iter_mut().enumerate() {
             if holder.is_some_and(|h| h.by == member && h.revoked.is_some()) && !held.contains(&partition) {
                 *holder = None;
             }
         }
         self.balance();
+        self.members.insert(member, Member { heard: Instant::now(), generation: self.generation });
         let mine = |holder: &Option<Held>| holder.is_some_and(|h| h.by == member && h.revoked.is_none());
         Some((member, (0..self.holders.len()).filter(|p| mine(&self.holders[*p])).collect()))
     }
@@ -76,9 +87,10 @@ impl Group {
         self.balance();
     }
 
-    pub fn holds(&mut self, member: MemberId, partition: usize) -> bool {
+    /// Whether a member knows what was decided last: commits are taken of no other. That it holds a partition is not asked.
+    pub fn confirms(&mut self, member: MemberId) -> bool {
         self.expire();
-        self.holders[partition].is_some_and(|h| h.by == member)
+        self.members.get(&member).is_some_and(|member| member.generation == self.generation)
     }
 
     pub fn commit(&mut self, partition: usize, hint: Hint) {
@@ -88,7 +100,9 @@ impl Group {
     fn expire(&mut self) {
         let overdue = |h: &Held| h.revoked.is_some_and(|since| since.elapsed() > REBALANCE);
         let late: Vec<MemberId> = self.holders.iter().flatten().filter(|h| overdue(h)).map(|h| h.by).collect();
-        self.members.retain(|member, heard| heard.elapsed() <= SESSION && !late.contains(member));
+        let before = self.members.len();
+        self.members.retain(|number, member| member.heard.elapsed() <= SESSION && !late.contains(number));
+        self.generation += u64::from(self.members.len() != before);
         for holder in &mut self.holders {
             *holder = holder.filter(|h| self.members.contains_key(&h.by));
         }
@@ -102,8 +116,9 @@ impl Group {
     fn balance(&mut self) {
         for partition in 0..self.holders.len() {
             let poorest = self.members.keys().copied().min_by_key(|member| self.share(*member));
-            if self.holders[partition].is_none() {
+            if self.holders[partition].is_none() && poorest.is_some() {
                 self.holders[partition] = poorest.map(|by| Held { by, revoked: None });
+                self.generation += 1;
             }
         }
         loop {
@@ -117,6 +132,7 @@ impl Group {
             let taken = self.holders.iter_mut().flatten().find(|h| h.by == rich && h.revoked.is_none());
             if let Some(held) = taken {
                 held.revoked = Some(Instant::now());
+                self.generation += 1;
             }
         }
     }

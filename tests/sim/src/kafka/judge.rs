@@ -44,8 +44,12 @@ pub fn judge(broker: &Broker, history: &History) {
 
 /// The last checkpoint says what there is.
 fn covers(topics: &Topics, history: &History) {
-    let last = topics.control().controls(Isolation::default()).next_back();
-    if let Some(Control::Checkpoint(covered)) = last {
+    let mut controls = topics.control().controls(Isolation::default()).rev();
+    let last = controls.find_map(|control| match control {
+        Control::Checkpoint(covered) => Some(covered),
+        _ => None,
+    });
+    if let Some(covered) = last {
         assert!(covered.checkpoint.position.file.offset <= history.len() as u64, "{covered:?}");
         for (partition, last) in topics.partitions.iter().zip(&covered.lasts) {
             let found = committed(partition).last().map_or(0, |message| message.last);

@@ -10,7 +10,7 @@ use mysync_change::position::Checkpoint;
 use mysync_change::rows;
 use mysync_pipeline::failure::Failure;
 use mysync_pipeline::ports::{Lead, LogWriter};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::broker::{Broker, Epoch, Refusal};
 use super::membership::Membership;
@@ -20,6 +20,11 @@ use crate::faults::{Host, Moment};
 
 /// How often a client sends by itself what is not acknowledged.
 const RETRANSMISSIONS: u32 = 3;
+
+/// What was committed is visible by then.
+const READ: Duration = Duration::from_secs(5);
+/// How often a leader says that it is there.
+const BEAT: Duration = Duration::from_secs(1);
 
 /// A producer that has begun, and which topics it writes to.
 #[derive(Debug)]
@@ -36,13 +41,25 @@ pub struct KafkaLeader {
     /// None: lead first.
     producer: Option<Producer>,
     log_id: LogId,
+    lasts: Vec<u64>,
+    /// When something was stored last.
+    stored: Instant,
     /// When the world began.
     began: Instant,
 }
 
 impl KafkaLeader {
     pub fn new(broker: Broker, membership: Membership, host: Host, began: Instant) -> Self {
-        Self { broker, membership, host, producer: None, log_id: LogId::default(), began }
+        Self {
+            broker,
+            membership,
+            host,
+            producer: None,
+            log_id: LogId::default(),
+            lasts: Vec::new(),
+            stored: began,
+            began,
+        }
     }
 
     async fn ask<R: Send + 'static>(
@@ -84,7 +101,7 @@ impl KafkaLeader {
         for (fingerprint, shape) in block.shapes() {
             self.send(producer, control, Content::Control(Control::Shape(*fingerprint, shape.clone()))).await?;
         }
-        let covered = Covered { log_id: self.log_id, lasts: block.lasts(), checkpoint: checkpoint.clone() };
+        let covered = Covered { lasts: block.lasts(), checkpoint: checkpoint.clone() };
         let covered = Content::Control(Control::Checkpoint(Box::new(covered)));
         if self.broker.is(Mutant::CheckpointOutsideTransaction) {
             self.send(producer, control, covered.clone()).await?;
@@ -135,6 +152,24 @@ impl KafkaLeader {
         }
     }
 
+    /// Writes a control record in a transaction of its own.
+    async fn write(&self, producer: &mut Producer, control: Control) -> Result<(), Failure> {
+        self.send(producer, self.broker.control(), Content::Control(control)).await?;
+        self.commit(producer).await
+    }
+
+    async fn read_to(&self, token: u64) -> Result<(), Failure> {
+        self.broker.random.may_fail("reading the control topic")?;
+        let mut grown = self.broker.growth(self.broker.control());
+        let read = async {
+            while !self.broker.is_led_by(token) {
+                grown.rung().await;
+            }
+        };
+        let failed = |_| Failure::transient("SIM_CONTROL", "what was written cannot be read back");
+        timeout(READ, read).await.map_err(failed)
+    }
+
     /// A number that no leader has given, also not of another log: by the clock, which differs among machines.
     fn next_seq(&self, lasts: &[u64]) -> u64 {
         let last = lasts.iter().copied().max().unwrap_or(0);
@@ -156,20 +191,40 @@ impl LogWriter for KafkaLeader {
         let made = self.broker.state().made;
         let epoch = self.broker.begin_producer(&self.host).await?;
         self.host.at(Moment::TakingOver).await?;
-        self.broker.random.may_fail("reading the control topic")?;
+        let mut producer = Producer { epoch, made, sequences: BTreeMap::new() };
+        let token = self.broker.random.below(u64::MAX);
+        self.write(&mut producer, Control::Leader(token)).await?;
+        self.read_to(token).await?;
+        self.host.at(Moment::TakingOver).await?;
         let covered = if self.broker.is(Mutant::CheckpointReadTooEarly) { too_early } else { self.broker.covered() };
         let lasts = covered.as_ref().map_or_else(|| vec![0; self.broker.partitions()], |known| known.lasts.clone());
-        self.log_id = covered.as_ref().map_or_else(
-            || LogId((u128::from(self.broker.random.below(u64::MAX)) | 1).to_be_bytes()),
-            |known| known.log_id,
-        );
-        self.producer = Some(Producer { epoch, made, sequences: BTreeMap::new() });
+        self.log_id = match self.broker.log_id() {
+            Some(id) => id,
+            None => {
+                let id = LogId((u128::from(self.broker.random.below(u64::MAX)) | 1).to_be_bytes());
+                self.write(&mut producer, Control::Log(id)).await?;
+                id
+            }
+        };
+        self.producer = Some(producer);
+        self.lasts.clone_from(&lasts);
         Ok(Lead {
             log_id: self.log_id,
             next_seq: self.next_seq(&lasts),
             prevs: lasts,
             checkpoint: covered.map(|known| known.checkpoint),
         })
+    }
+
+    async fn idle(&mut self, checkpoint: &Checkpoint) -> Result<(), Failure> {
+        let mut producer = self.producer.take().ok_or_else(|| Failure::transient("SIM_PRODUCER", "given up"))?;
+        if self.stored.elapsed() > BEAT {
+            self.stored = Instant::now();
+            let covered = Covered { lasts: self.lasts.clone(), checkpoint: checkpoint.clone() };
+            self.write(&mut producer, Control::Checkpoint(Box::new(covered))).await?;
+        }
+        self.producer = Some(producer);
+        Ok(())
     }
 
     async fn append(&mut self, block: &BlockBuilder, checkpoint: &Checkpoint) -> Result<(), Failure> {
@@ -186,6 +241,7 @@ impl LogWriter for KafkaLeader {
         }
         committed?;
         self.producer = Some(producer);
+        (self.lasts, self.stored) = (block.lasts(), Instant::now());
         Ok(())
     }
 }

@@ -60,7 +60,7 @@ impl Membership {
         let member = holds.wait_for(Option::is_some).await.ok().and_then(|member| *member);
         let Some(member) = member else { return Err(Failure::transient("SIM_STANDBY", "no member")) };
         let proved =
-            self.broker.ask("proving the membership", move |broker| broker.state().groups[CAPTURE].holds(member, 0));
+            self.broker.ask("proving the membership", move |broker| broker.state().groups[CAPTURE].confirms(member));
         if proved.await? {
             return Ok(());
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mysync_change::pattern::Pattern;
 use mysync_pipeline::capture::capture;
-use mysync_pipeline::deliver::Delivery;
+use mysync_pipeline::deliver::{Delivery, FENCE_TAKEN};
 use mysync_pipeline::dump::Beginning;
 use mysync_pipeline::failure::Failure;
 use mysync_pipeline::shutdown::{Ending, Shutdown};
@@ -87,8 +87,14 @@ impl Process {
 
     fn deliver(&self, shared: &Shared) {
         let (sender, outcomes) = mpsc::unbounded_channel();
-        let tasks =
-            Tasks { shared: shared.clone(), host: self.host.clone(), member: None, slots: BTreeMap::new(), sender };
+        let tasks = Tasks {
+            shared: shared.clone(),
+            host: self.host.clone(),
+            member: None,
+            known_member: Arc::default(),
+            slots: BTreeMap::new(),
+            sender,
+        };
         let (ending, ended, resumed) = (self.shutdowns[1].ending(), self.ended.clone(), shared.resumed.listen());
         self.host.spawn(Gate::default(), async move {
             tasks.serve(outcomes, resumed, ending).await;
@@ -123,16 +129,77 @@ enum Turn {
     Running,
     /// It is told to end; after that time nobody waits for it.
     Revoked(Instant),
-    /// Its task has ended; whether the partition is still this process', the group says.
-    Asked,
     /// Until an operator has it go on.
     Stopped,
+    /// An operator had it go on.
+    Resumed,
+}
+
+/// What works at one partition.
+struct Task {
+    shared: Shared,
+    host: Host,
+    member: Arc<AtomicU64>,
+    revoked: Arc<AtomicBool>,
+    partition: usize,
+}
+
+impl Task {
+    /// Delivers until it is told to end or has to stop. Who has written last may have been paused, or this process was: a task whose fence was
+    /// taken begins anew if the partition is still its own.
+    async fn run(&self, mut ending: Ending) -> Result<(), Failure> {
+        let Shared { broker, store, tasks, .. } = &self.shared;
+        let partition = self.partition;
+        loop {
+            let log = tokio::select! {
+                biased;
+                () = ending.begun() => return Ok(()),
+                log = KafkaReader::open(broker.clone(), self.host.clone(), self.member.clone(), partition) => log,
+            };
+            let mut delivery = Delivery {
+                writer: "w".into(),
+                tables: vec![Pattern::new("sim.*")],
+                log,
+                plugin: SimPlugin::new(broker.random.clone(), broker.mutant),
+                connector: store.connector_of(partition, self.host.clone(), self.revoked.clone()),
+                status: Board::default().writer("w", partition as u32),
+                owner: format!("{}.{partition}", tasks.fetch_add(1, Ordering::Relaxed)),
+                partition: partition as u32,
+                beginning: Beginning::Log,
+            };
+            match delivery.run(ending.clone()).await {
+                Err(failure) if failure.code == FENCE_TAKEN => {}
+                ended => return ended,
+            }
+            if !self.is_mine(&mut ending).await {
+                return Ok(());
+            }
+            broker.faults.count(Moment::FenceRetaken);
+        }
+    }
+
+    /// Asks until the group confirms it, or takes the partition away: silence says nothing.
+    async fn is_mine(&self, ending: &mut Ending) -> bool {
+        let broker = &self.shared.broker;
+        while !ending.has_begun() {
+            let member = self.member.load(Ordering::Relaxed);
+            let confirmed = broker.ask("confirming", move |broker| broker.state().groups[DELIVER].confirms(member));
+            match confirmed.await {
+                Ok(true) => return true,
+                _ if broker.is(Mutant::SilenceTakenForLoss) => ending.begun().await,
+                _ => ending.sleep(BEAT).await,
+            }
+        }
+        false
+    }
 }
 
 struct Tasks {
     shared: Shared,
     host: Host,
     member: Option<MemberId>,
+    /// The same for its tasks; 0: none.
+    known_member: Arc<AtomicU64>,
     slots: BTreeMap<usize, Slot>,
     sender: mpsc::UnboundedSender<Outcome>,
 }
@@ -172,12 +239,13 @@ impl Tasks {
         match beat.await {
             Ok(Some((member, may_hold))) => {
                 self.member = Some(member);
+                self.known_member.store(member, Ordering::Relaxed);
                 let lost: Vec<usize> = self.slots.keys().copied().filter(|p| !may_hold.contains(p)).collect();
                 for partition in lost {
                     self.revoke(partition).await;
                 }
                 for partition in may_hold.into_iter().filter(|_| !is_ending) {
-                    if self.slots.get(&partition).is_none_or(|slot| slot.turn == Turn::Asked) {
+                    if self.slots.get(&partition).is_none_or(|slot| slot.turn == Turn::Resumed) {
                         self.start(partition);
                     }
                 }
@@ -194,37 +262,17 @@ impl Tasks {
     }
 
     fn start(&mut self, partition: usize) {
-        let Shared { broker, store, tasks, .. } = &self.shared;
-        let task = tasks.fetch_add(1, Ordering::Relaxed);
+        let number = self.shared.tasks.fetch_add(1, Ordering::Relaxed);
         let (gate, shutdown, revoked) = (Gate::default(), Shutdown::default(), Arc::new(AtomicBool::new(false)));
-        let mut ending = shutdown.ending();
-        let connector = store.connector_of(partition, self.host.clone(), revoked.clone());
-        let (broker, host, sender) = (broker.clone(), self.host.clone(), self.sender.clone());
-        self.host.spawn(gate.clone(), async move {
-            let log = tokio::select! {
-                biased;
-                () = ending.begun() => {
-                    let _ = sender.send((partition, task, Ok(())));
-                    return;
-                }
-                log = KafkaReader::open(broker.clone(), host, partition) => log,
-            };
-            let mut delivery = Delivery {
-                writer: "w".into(),
-                tables: vec![Pattern::new("sim.*")],
-                log,
-                plugin: SimPlugin::new(broker.random.clone(), broker.mutant),
-                connector,
-                status: Board::default().writer("w", partition as u32),
-                owner: format!("{task}.{partition}"),
-                partition: partition as u32,
-                beginning: Beginning::Log,
-            };
-            let outcome = delivery.run(ending).await;
+        let (host, sender, ending) = (self.host.clone(), self.sender.clone(), shutdown.ending());
+        let (member, revocation) = (self.known_member.clone(), revoked.clone());
+        let task = Task { shared: self.shared.clone(), host: host.clone(), member, revoked: revocation, partition };
+        host.spawn(gate.clone(), async move {
+            let outcome = task.run(ending).await;
             // Nobody listens any more where the process has lost its membership.
-            let _ = sender.send((partition, task, outcome));
+            let _ = sender.send((partition, number, outcome));
         });
-        self.slots.insert(partition, Slot { task, gate, shutdown, revoked, turn: Turn::Running });
+        self.slots.insert(partition, Slot { task: number, gate, shutdown, revoked, turn: Turn::Running });
     }
 
     async fn revoke(&mut self, partition: usize) {
@@ -247,7 +295,7 @@ impl Tasks {
                 let _ = self.host.at(Moment::Revoking).await;
             }
             Turn::Revoked(_) => {}
-            Turn::Asked | Turn::Stopped => _ = self.slots.remove(&partition),
+            Turn::Stopped | Turn::Resumed => _ = self.slots.remove(&partition),
         }
     }
 
@@ -272,10 +320,6 @@ impl Tasks {
     fn ended(&mut self, (partition, task, outcome): Outcome) {
         let Some(slot) = self.slots.get_mut(&partition).filter(|slot| slot.task == task) else { return };
         match outcome {
-            Err(failure) if failure.code == "FENCE_TAKEN" && slot.turn == Turn::Running => {
-                self.shared.broker.faults.count(Moment::FenceRetaken);
-                slot.turn = Turn::Asked;
-            }
             Err(failure) if slot.turn == Turn::Running => {
                 self.shared.stops.lock().unwrap().push(failure.code);
                 slot.turn = Turn::Stopped;
@@ -286,6 +330,6 @@ impl Tasks {
 
     fn resume(&mut self) {
         let stopped = self.slots.values_mut().filter(|slot| slot.turn == Turn::Stopped);
-        stopped.for_each(|slot| slot.turn = Turn::Asked);
+        stopped.for_each(|slot| slot.turn = Turn::Resumed);
     }
 }

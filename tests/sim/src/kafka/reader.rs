@@ -1,6 +1,7 @@
 //! One partition of the log as deliver sees it: read by hand from where the store's fence says. The group's offset is a hint.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mysync_change::batch::BlockReader;
@@ -9,21 +10,23 @@ use mysync_change::fence::Place;
 use mysync_change::schema::{Fingerprint, TableShape};
 use mysync_pipeline::failure::Failure;
 use mysync_pipeline::ports::{Found, LogReader};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::broker::{Broker, DELIVER};
 use super::group::Hint;
-use super::topic::{Control, Partition};
+use super::topic::{Control, Message, Partition};
 use crate::Mutant;
 use crate::bell::Ear;
 use crate::faults::{Host, Moment};
 
-/// A shape is committed with its first row, and visible at most so much later.
-const SHAPE: Duration = Duration::from_secs(10);
+/// What is committed in one topic is visible in the other at most so much later.
+const VISIBLE: Duration = Duration::from_secs(10);
 
 pub struct KafkaReader {
     broker: Broker,
     host: Host,
+    /// Of the group; 0: of none.
+    member: Arc<AtomicU64>,
     partition: usize,
     log_id: LogId,
     made: usize,
@@ -35,18 +38,18 @@ pub struct KafkaReader {
 }
 
 impl KafkaReader {
-    /// Waits for the log's first checkpoint: before that it has no id.
-    pub async fn open(broker: Broker, host: Host, partition: usize) -> Self {
+    /// Waits until there is a log.
+    pub async fn open(broker: Broker, host: Host, member: Arc<AtomicU64>, partition: usize) -> Self {
         let (grown, mut control_grown) = (broker.growth(partition), broker.growth(broker.control()));
         let (made, log_id) = loop {
             control_grown.hush();
             let made = broker.state().made;
-            if let Some(covered) = broker.covered() {
-                break (made, covered.log_id);
+            if let Some(id) = broker.log_id() {
+                break (made, id);
             }
             control_grown.rung().await;
         };
-        Self { broker, host, partition, log_id, made, at: None, noted: false, grown, control_grown }
+        Self { broker, host, member, partition, log_id, made, at: None, noted: false, grown, control_grown }
     }
 
     fn replaced(&self) -> Failure {
@@ -67,20 +70,65 @@ impl KafkaReader {
         found.map_or(log.stable_end(isolation), |(offset, _)| offset)
     }
 
+    /// How the partition goes on behind a place; none: that is not known yet.
+    fn look_for(&mut self, place: &Place, is_late: bool) -> Result<Option<Found>, Failure> {
+        let state = self.broker.state();
+        if state.made != self.made {
+            return Err(self.replaced());
+        }
+        let isolation = self.broker.isolation();
+        let log = &state.topics.partitions[self.partition];
+        let (first, mut behind) = (log.messages(0, isolation).next(), log.messages(0, isolation));
+        let found = match behind.find(|(_, message)| message.last > place.seq) {
+            // Whether it follows the place is seen when it is read.
+            Some((_, message)) if first.is_some_and(|(_, first)| first.prev > place.seq) => {
+                Some(Found::Trimmed { start: message.prev })
+            }
+            Some(_) => Some(Found::Next),
+            None => {
+                let last = state.covered(isolation).map_or(0, |covered| covered.lasts[self.partition]);
+                match place.seq.cmp(&last) {
+                    std::cmp::Ordering::Equal => Some(Found::Next),
+                    std::cmp::Ordering::Greater if is_late => {
+                        let message = format!("partition {} ends with {last}", self.partition);
+                        return Err(Failure::definite("SIM_TAIL_LOST", message));
+                    }
+                    // All of it was deleted, unless one of the two topics still has the end of a transaction to come.
+                    std::cmp::Ordering::Less if is_late => Some(Found::Trimmed { start: last }),
+                    _ => None,
+                }
+            }
+        };
+        if found == Some(Found::Next) {
+            if log.start > 0 {
+                self.broker.faults.count(Moment::ResumedBehindStart);
+            }
+            let offset = self.locate(log, state.groups[DELIVER].hints[self.partition], place.seq);
+            self.at = Some((offset, place.seq));
+        }
+        Ok(found)
+    }
+
     async fn note(&mut self, seq: u64) -> Result<(), Failure> {
-        let (partition, made) = (self.partition, self.made);
+        let (partition, made, member) = (self.partition, self.made, self.member.load(Ordering::Relaxed));
         let isolation = self.broker.isolation();
         let noted = self.broker.ask("committing the offset", move |broker| {
             let state = &mut *broker.state();
             if state.made != made {
-                return;
+                return true;
+            }
+            if !state.groups[DELIVER].confirms(member) {
+                return false;
             }
             let log = &state.topics.partitions[partition];
             let next = log.messages(0, isolation).find(|(_, message)| message.last > seq);
             let offset = next.map_or(log.stable_end(isolation), |(offset, _)| offset);
             state.groups[DELIVER].commit(partition, Hint { offset, seq });
+            true
         });
-        noted.await?;
+        if !noted.await? {
+            return Err(Failure::transient("SIM_MEMBER", "the group has decided anew"));
+        }
         self.noted = true;
         Ok(())
     }
@@ -93,32 +141,13 @@ impl LogReader for KafkaReader {
 
     async fn find(&mut self, place: &Place) -> Result<Found, Failure> {
         self.broker.random.may_fail("finding a place")?;
-        let covered = self.broker.covered().filter(|covered| covered.log_id == self.log_id);
-        let covered = covered.ok_or_else(|| self.replaced())?;
-        let state = self.broker.state();
-        let log = &state.topics.partitions[self.partition];
-        let mut messages = log.messages(0, self.broker.isolation());
-        // Without a record left only the checkpoint knows what the last one was.
-        let start = match messages.next() {
-            Some((_, message)) => message.prev,
-            None if log.start > 0 => covered.lasts[self.partition],
-            None => 0,
-        };
-        if place.seq < start {
-            return Ok(Found::Trimmed { start });
+        let deadline = Instant::now() + VISIBLE;
+        loop {
+            if let Some(found) = self.look_for(place, Instant::now() > deadline)? {
+                return Ok(found);
+            }
+            sleep(Duration::from_millis(50)).await;
         }
-        if log.start > 0 {
-            self.broker.faults.count(Moment::ResumedBehindStart);
-        }
-        let has = |message: &super::topic::Message| message.first <= place.seq && place.seq <= message.last;
-        let found = place.seq == start || log.messages(0, self.broker.isolation()).any(|(_, message)| has(message));
-        if !found {
-            let message = format!("partition {} has no record {}", self.partition, place.seq);
-            return Err(Failure::definite("SIM_PLACE", message));
-        }
-        let offset = self.locate(log, state.groups[DELIVER].hints[self.partition], place.seq);
-        self.at = Some((offset, place.seq));
-        Ok(Found::Next)
     }
 
     async fn read(&mut self, after: u64, block: &mut BlockReader) -> Result<bool, Failure> {
@@ -137,7 +166,7 @@ impl LogReader for KafkaReader {
         let out = block.refill();
         let (mut next, mut last) = (offset, after);
         let several = 1 + self.broker.random.below(4) as usize;
-        let behind = |(_, message): &(usize, &Arc<super::topic::Message>)| message.last > after;
+        let behind = |(_, message): &(usize, &Arc<Message>)| message.last > after;
         for (offset, message) in log.messages(offset, self.broker.isolation()).filter(behind).take(several) {
             if message.log_id != self.log_id {
                 return Err(self.replaced());
@@ -169,7 +198,7 @@ impl LogReader for KafkaReader {
                 self.control_grown.rung().await;
             }
         };
-        timeout(SHAPE, awaited).await.unwrap_or_else(|_| Err(missing()))
+        timeout(VISIBLE, awaited).await.unwrap_or_else(|_| Err(missing()))
     }
 
     async fn shapes(&mut self) -> Result<Vec<(Fingerprint, Arc<TableShape>)>, Failure> {
@@ -194,8 +223,12 @@ impl LogReader for KafkaReader {
     async fn advance(&mut self, seq: u64) -> Result<(), Failure> {
         self.host.at(Moment::AnsweredNotNoted).await?;
         // From the first time on a store without a fence is one that was emptied: that must not wait.
-        if !self.noted || self.broker.random.one_in(4) {
-            self.note(seq).await?;
+        if !self.noted {
+            return self.note(seq).await;
+        }
+        if self.broker.random.one_in(4) {
+            // A hint.
+            let _ = self.note(seq).await;
         }
         Ok(())
     }

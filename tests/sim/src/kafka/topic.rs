@@ -9,6 +9,10 @@ use mysync_change::schema::{Fingerprint, TableShape};
 /// What stands in the control topic.
 #[derive(Debug, Clone)]
 pub enum Control {
+    /// Which log it is.
+    Log(LogId),
+    /// A process that has begun to capture: the first that it writes.
+    Leader(u64),
     Shape(Fingerprint, Arc<TableShape>),
     Checkpoint(Box<Covered>),
 }
@@ -16,7 +20,6 @@ pub enum Control {
 /// A checkpoint, and what it covers.
 #[derive(Debug, Clone)]
 pub struct Covered {
-    pub log_id: LogId,
     pub lasts: Vec<u64>,
     pub checkpoint: Checkpoint,
 }
