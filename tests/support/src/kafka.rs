@@ -5,6 +5,7 @@
 
 mod access;
 mod plan;
+mod ready;
 mod request;
 mod security;
 mod topics;
@@ -15,15 +16,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use tempfile::TempDir;
 
 use crate::Proxy;
-use crate::process::{Process, free_port, last_lines};
+use crate::process::{Process, free_port};
 use crate::waiting::until_blocking;
 pub use access::{Operation, Resource};
 pub use plan::KafkaPlan;
-use request::{FIND_COORDINATOR, ask, string};
 pub use security::Secure;
 pub use topics::{Message, Record};
 
@@ -230,12 +229,6 @@ impl Kafka {
         })
     }
 
-    /// Waits until every node that runs is in the cluster, and up to date in every partition that it has a copy of and that has a leader.
-    pub fn await_whole(&self) -> Result<()> {
-        let client: BaseConsumer = self.inner_client().create()?;
-        until_blocking("all nodes are up to date", START_TIME, || self.is_whole(&client))
-    }
-
     /// What a node has said since its first start.
     pub fn said(&self, id: usize) -> Result<String> {
         let log = self.node(id)?.log();
@@ -265,69 +258,6 @@ impl Kafka {
         command.current_dir(&node.dir).args(["kafka.Kafka", "server.properties"]);
         node.process = Some(Process::start(command, &node.log())?);
         Ok(())
-    }
-
-    /// Waits until these nodes, which were just started, are of use. One that ends instead is told with the last of what it said.
-    fn await_use(&mut self, ids: &[usize]) -> Result<()> {
-        let most_run = self.running().count() * 2 > self.nodes.len();
-        let mut client: Option<BaseConsumer> = None;
-        let waited = until_blocking("Kafka is up", START_TIME, || {
-            for id in ids {
-                let node = self.node_mut(*id)?;
-                if let Some(status) = node.process.as_mut().map(Process::exited).transpose()?.flatten() {
-                    return Ok(Err(anyhow::anyhow!("node {id} ended with {status}: {}", last_lines(&node.log()))));
-                }
-                if client.is_none() {
-                    // A client that finds a port closed waits before it tries again.
-                    let port = if most_run { node.ports.inner } else { node.ports.controller };
-                    std::net::TcpStream::connect(("127.0.0.1", port))?;
-                }
-            }
-            if most_run {
-                if client.is_none() {
-                    client = Some(self.inner_client().create()?);
-                }
-                client.as_ref().map_or(Ok(()), |client| self.is_whole(client))?;
-            }
-            Ok(Ok(()))
-        });
-        let logs =
-            || ids.iter().filter_map(|id| self.node(*id).ok()).map(|node| last_lines(&node.log())).collect::<Vec<_>>();
-        waited.with_context(|| logs().join("\n"))?
-    }
-
-    fn is_whole(&self, client: &BaseConsumer) -> Result<()> {
-        let metadata = client.fetch_metadata(None, ASK_TIME)?;
-        let here = |id: &i32| metadata.brokers().iter().any(|broker| broker.id() == *id);
-        let ids: Vec<i32> = self.running().map(|(id, _)| i32::try_from(id)).collect::<Result<_, _>>()?;
-        ensure!(ids.iter().all(here), "only {:?} are in the cluster", metadata.brokers());
-        for topic in metadata.topics() {
-            for partition in topic.partitions() {
-                let place = format!("{}-{}", topic.name(), partition.id());
-                if partition.leader() < 0 {
-                    // Only a node that is away may have all that was acknowledged.
-                    ensure!(ids.len() < self.nodes.len(), "{place} has no leader");
-                    continue;
-                }
-                let late = partition.replicas().iter().find(|id| ids.contains(id) && !partition.isr().contains(id));
-                ensure!(late.is_none(), "{place}: node {late:?} is not up to date");
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets the topics of transactions and groups be made, which a cluster does when it is first asked for a coordinator.
-    fn coordinates(&self) -> Result<()> {
-        let (groups, transactions) = (0, 1);
-        for kind in [groups, transactions] {
-            let question = [&string("any")?[..], &[kind]].concat();
-            until_blocking("Kafka coordinates groups and transactions", START_TIME, || {
-                let answer = ask(self.node(1)?.ports.inner, FIND_COORDINATOR, &question)?;
-                ensure!(matches!(answer[..], [_, _, _, _, 0, 0, ..]), "it answers {answer:?}");
-                Ok(())
-            })?;
-        }
-        self.await_whole()
     }
 
     /// A client that no proxy disturbs and nobody's rights bind.
