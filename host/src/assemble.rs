@@ -156,6 +156,9 @@ fn on_kafka(parts: Arc<Parts>, writer: WriterSettings, readers: KafkaReaders, me
                     Err(failure) if failure.kind == Kind::Transient || failure.code == FENCE_TAKEN => failure,
                     ended => return ended,
                 };
+                if ending.has_begun() {
+                    return Ok(());
+                }
                 // Whose the partition is, is the group's to say. Who has written last may have been paused, or this process was.
                 if failure.code == FENCE_TAKEN && member.confirm(partition).await.is_err() {
                     ending.begun().await;

@@ -8,7 +8,7 @@ use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as Code};
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum KafkaError {
     #[error(
-        "Kafka cannot be reached while {doing}: {reason}. See that a broker of [log] brokers listens there; this goes on by itself"
+        "Kafka cannot be reached while {doing}: {reason}. See that a broker of [log] brokers listens there, and that this machine can reach it"
     )]
     Unreachable { doing: String, reason: String },
     #[error(

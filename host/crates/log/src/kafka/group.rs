@@ -83,9 +83,10 @@ impl Member {
         Ok((Self { topic: topic.to_owned(), consumer, ending }, told))
     }
 
-    /// Asks the group whether this process is still one of it: a commit is refused to who is not.
+    /// Asks the group whether this process is still one of it: a commit is refused to who is not. What is committed stays.
     pub async fn confirm(&self, partition: u32) -> Result<(), KafkaError> {
-        self.commit(partition, 0).await
+        let committed = self.committed(partition).await?.unwrap_or(0);
+        self.commit(partition, committed).await
     }
 
     /// Commits an offset, and waits for the answer.

@@ -14,32 +14,54 @@ const MESSAGE_BYTES: usize = 8 << 20;
 /// What a broker takes unless it is told otherwise.
 const MESSAGE_BYTES_DEFAULT: usize = 1_048_588;
 
-/// What was found of a cluster that will do.
+/// What was found of a cluster.
 #[derive(Debug)]
 pub struct Facts {
     pub message_bytes_max: usize,
     pub cluster: String,
-    /// Findings that the operator has allowed.
-    pub allowed: Vec<String>,
+    /// Topics that are not there.
+    pub missing: Vec<String>,
+    /// What the operator has allowed.
+    pub allowed: Vec<Breach>,
+    pub refused: Vec<Breach>,
 }
 
 /// Something that breaks a promise.
-struct Finding {
-    setting: &'static str,
-    what: String,
+#[derive(Debug, Clone)]
+pub struct Breach {
+    /// As Kafka names it, and `log.allow`.
+    pub setting: &'static str,
+    /// With the way on.
+    pub what: String,
 }
 
 /// Makes missing topics, and checks everything.
 pub async fn prepare(admin: &Admin, settings: &KafkaSettings) -> Result<Facts, KafkaError> {
+    let facts = look(admin, settings, true).await?;
+    let Some(first) = facts.refused.first() else { return Ok(facts) };
+    let all: Vec<&str> = facts.refused.iter().map(|breach| breach.what.as_str()).collect();
+    Err(KafkaError::Setting(format!(
+        "{}. Whoever can live with that says so by name: log.allow = [\"{}\"]",
+        all.join(". "),
+        first.setting
+    )))
+}
+
+/// Checks everything that is there; what is not is made if it may.
+pub async fn look(admin: &Admin, settings: &KafkaSettings, make: bool) -> Result<Facts, KafkaError> {
     let (cluster, brokers) = admin.cluster().await?;
-    let mut findings = Vec::new();
+    let (mut breaches, mut missing) = (Vec::new(), Vec::new());
     let mut message_bytes_max = usize::MAX;
     for wanted in wanted(settings) {
         let found = match admin.find(&wanted.name).await? {
             Some(found) => found,
-            None => {
+            None if make => {
                 admin.make(&wanted, settings.replication).await?;
                 made(admin, &wanted.name).await?
+            }
+            None => {
+                missing.push(wanted.name);
+                continue;
             }
         };
         if found.partitions != wanted.partitions {
@@ -48,25 +70,16 @@ pub async fn prepare(admin: &Admin, settings: &KafkaSettings) -> Result<Facts, K
                 configured: format!("{} partitions", wanted.partitions),
             });
         }
-        check(settings, &wanted, &found, &mut findings);
+        check(settings, &wanted, &found, &mut breaches);
         let max = number(&found.settings, "max.message.bytes").map_or(MESSAGE_BYTES_DEFAULT, |max| max as usize);
         message_bytes_max = message_bytes_max.min(max);
     }
     if let Some(id) = brokers.first() {
-        check_broker(&admin.broker(*id).await?, brokers.len(), &mut findings);
+        check_broker(&admin.broker(*id).await?, brokers.len(), &mut breaches);
     }
-    let (allowed, refused): (Vec<_>, Vec<_>) =
-        findings.into_iter().partition(|finding| settings.allow.iter().any(|name| name == finding.setting));
-    if let Some(first) = refused.first() {
-        let all: Vec<&str> = refused.iter().map(|finding| finding.what.as_str()).collect();
-        return Err(KafkaError::Setting(format!(
-            "{}. Whoever can live with that says so by name: log.allow = [\"{}\"]",
-            all.join(". "),
-            first.setting
-        )));
-    }
-    let allowed = allowed.into_iter().map(|finding| finding.what).collect();
-    Ok(Facts { message_bytes_max, cluster, allowed })
+    let (allowed, refused) =
+        breaches.into_iter().partition(|breach| settings.allow.iter().any(|name| name == breach.setting));
+    Ok(Facts { message_bytes_max, cluster, missing, allowed, refused })
 }
 
 /// A topic that was just made is known to every broker a moment later.
@@ -122,9 +135,9 @@ fn number(values: &Values, name: &str) -> Option<i64> {
     values.get(name)?.parse().ok()
 }
 
-fn check(settings: &KafkaSettings, wanted: &Wanted, found: &Found, findings: &mut Vec<Finding>) {
+fn check(settings: &KafkaSettings, wanted: &Wanted, found: &Found, breaches: &mut Vec<Breach>) {
     let topic = &wanted.name;
-    let mut find = |setting, what: String| findings.push(Finding { setting, what });
+    let mut find = |setting, what: String| breaches.push(Breach { setting, what });
     let values = &found.settings;
     let cure = |setting: &str, value: &str| {
         format!("kafka-configs --alter --topic {topic} --add-config {setting}={value} mends that")
@@ -185,8 +198,8 @@ fn check(settings: &KafkaSettings, wanted: &Wanted, found: &Found, findings: &mu
     }
 }
 
-fn check_broker(values: &Values, brokers: usize, findings: &mut Vec<Finding>) {
-    let mut find = |setting, what: String| findings.push(Finding { setting, what });
+fn check_broker(values: &Values, brokers: usize, breaches: &mut Vec<Breach>) {
+    let mut find = |setting, what: String| breaches.push(Breach { setting, what });
     if brokers < 2 {
         return;
     }

@@ -28,9 +28,10 @@ use super::producer::{Outgoing, Producer};
 use super::random_id;
 use crate::sequence;
 
-/// A candidate that was given the lead and could not take it tries again after this long.
-const CANDIDATES: Duration = Duration::from_secs(1);
-
+/// How often a candidate that was given the lead asks whether it still has it, and how long it waits in between: longer than others take to
+/// join the group or to leave it.
+const CONFIRM_TRIES: u32 = 10;
+const CONFIRM_PAUSE: Duration = Duration::from_millis(300);
 /// How often a leader without anything to store says that it is there. Silence of five seconds counts as lag.
 const BEAT: Duration = Duration::from_secs(2);
 
@@ -88,11 +89,15 @@ impl KafkaWriter {
             let change = candidate.changes.recv().await.ok_or(KafkaError::Ending)?;
             candidate.take(change);
         }
-        // It may have been told so long ago, before it stood still.
-        if let Err(error) = candidate.member.confirm(0).await {
-            self.candidate = None;
-            tokio::time::sleep(CANDIDATES).await;
-            return Err(error);
+        // It may have been told so long ago, before it stood still. While others join or leave, nobody is asked.
+        let mut tries = 0;
+        while let Err(error) = candidate.member.confirm(0).await {
+            tries += 1;
+            if tries == CONFIRM_TRIES {
+                self.candidate = None;
+                return Err(error);
+            }
+            tokio::time::sleep(CONFIRM_PAUSE).await;
         }
         Ok(())
     }
