@@ -4,6 +4,7 @@
 //! that a test can look at a cluster whose clients are cut off.
 
 mod access;
+mod groups;
 mod plan;
 mod ready;
 mod request;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use mysync_test_support::{Kafka, KafkaPlan, Message, Operation, Resource, skip};
+use mysync_test_support::{Kafka, KafkaPlan, Message, Operation, Resource, skip, until};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -90,6 +90,28 @@ async fn an_open_transaction_is_not_read_as_committed() -> Result<()> {
     // Each end of a transaction takes an offset too.
     assert_eq!(kafka.committed_ends("rows").await?, [4]);
     assert_eq!(kafka.offsets("rows").await?, [(0, 5)]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_group_has_committed_is_seen_without_being_in_it() -> Result<()> {
+    if !installed("what_a_group_has_committed_is_seen_without_being_in_it") {
+        return Ok(());
+    }
+    let kafka = Kafka::start(1, &[])?;
+    kafka.create_topic("rows", 2, 1, &[]).await?;
+    assert_eq!(kafka.group_members("writer").await?, None);
+    kafka.set_group_offset("writer", "rows", 1, 7).await?;
+    let consumer: BaseConsumer = client(&kafka).set("group.id", "writer").create()?;
+    consumer.subscribe(&["rows"])?;
+    until("the group is settled", async || {
+        consumer.poll(Duration::ZERO);
+        ensure!(kafka.group_members("writer").await? == Some(1));
+        Ok(())
+    })
+    .await?;
+    assert_eq!(kafka.group_offsets("writer", "rows").await?, [None, Some(7)]);
+    assert!(kafka.set_group_offset("writer", "rows", 1, 8).await.is_err(), "it has a member");
     Ok(())
 }
 

@@ -162,15 +162,15 @@ impl Kafka {
     }
 
     /// Looks with a consumer of its own, on a thread where that may take its time.
-    async fn blocking<T: Send + 'static>(
+    pub(super) async fn blocking<T: Send + 'static>(
         &self,
         settings: ClientConfig,
         look: impl FnOnce(&BaseConsumer) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let mut config = self.inner_client();
-        settings.config_map().iter().for_each(|(name, value)| _ = config.set(*name, *value));
-        // It is in no group: the name is demanded, and never told.
+        // It joins no group: a name is demanded all the same.
         config.set("group.id", "none").set("enable.auto.commit", "false");
+        settings.config_map().iter().for_each(|(name, value)| _ = config.set(*name, *value));
         tokio::task::spawn_blocking(move || look(&config.create()?)).await?
     }
 }
@@ -179,7 +179,7 @@ fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE))
 }
 
-fn leaders(consumer: &BaseConsumer, topic: &str) -> Result<Vec<usize>> {
+pub(super) fn leaders(consumer: &BaseConsumer, topic: &str) -> Result<Vec<usize>> {
     let metadata = consumer.fetch_metadata(Some(topic), ASK_TIME)?;
     let found = metadata.topics().iter().find(|found| found.name() == topic).context("no word of the topic")?;
     if let Some(error) = found.error() {
