@@ -15,6 +15,7 @@ mod follower;
 mod group;
 mod metrics;
 mod orders;
+mod outside;
 mod preflight;
 mod producer;
 mod reader;
@@ -28,7 +29,6 @@ use std::time::Duration;
 
 use mysync_change::block::Message;
 use mysync_change::envelope::{self, LogId};
-use mysync_change::position::Checkpoint;
 use mysync_change::routing::{Layout, Routing};
 use mysync_pipeline::assignment::Changes;
 use mysync_pipeline::dump::{Order, OrderBook};
@@ -41,12 +41,15 @@ pub use admin::Values;
 pub use error::KafkaError;
 pub use group::Member;
 pub use metrics::describe;
+pub use outside::{Outside, look};
+pub use preflight::Breach;
 pub use reader::KafkaReader;
 pub use settings::{Cleanup, Compression, KafkaSettings, Sasl, Tls};
 pub use writer::KafkaWriter;
 
 use admin::Admin;
 use control::{Control, Identity};
+use preflight::Facts;
 use reader::Reading;
 use tail::Tail;
 
@@ -80,31 +83,16 @@ pub struct KafkaLog {
     left: mpsc::Receiver<()>,
 }
 
-/// What the log is and how far it has come.
-#[derive(Debug, Clone)]
-pub struct Seen {
-    pub id: LogId,
-    pub partitions: u32,
-    pub checkpoint: Option<Checkpoint>,
-}
-
 impl KafkaLog {
     /// Connects, makes the topics that are missing, and checks that all of it keeps the log's promises.
     pub async fn open(settings: KafkaSettings) -> Result<Self, KafkaError> {
         let admin = Admin::new(&settings)?;
         let facts = preflight::prepare(&admin, &settings).await?;
-        for finding in &facts.allowed {
-            warn!(code = "KAFKA_SETTING", "allowed by log.allow: {finding}");
+        for Breach { what, .. } in &facts.allowed {
+            warn!(code = "KAFKA_SETTING", "allowed by log.allow: {what}");
         }
-        let layout = match settings.cleanup {
-            Cleanup::Delete => Layout::Runs,
-            Cleanup::Compact => Layout::Keyed,
-        };
-        let routing = Routing::new(settings.partitions, layout);
-        let (message_bytes_max, name) = (facts.message_bytes_max, facts.cluster);
         let (members, left) = mpsc::channel(1);
-        let leads = watch::Sender::new(false);
-        let cluster = Arc::new(Cluster { settings, routing, message_bytes_max, name, leads, members });
+        let cluster = Arc::new(Cluster::new(settings, facts, members));
         let readers = KafkaReaders { cluster: cluster.clone(), known: Arc::default() };
         Ok(Self { cluster, readers, left })
     }
@@ -150,16 +138,6 @@ impl KafkaLog {
         drop((self.cluster, self.readers));
         let _ = tokio::time::timeout(LEAVE_TIME, self.left.recv()).await;
     }
-
-    /// Looks at the log without any part in it.
-    pub async fn look(&self) -> Result<Seen, KafkaError> {
-        let mut control = Control::new(&self.cluster.settings, &self.cluster.settings.prefix)?;
-        let state = control.catch_up().await?;
-        let Some((id, identity)) = &state.identity else {
-            return Err(KafkaError::Absent { topic: self.cluster.settings.control_topic() });
-        };
-        Ok(Seen { id: *id, partitions: identity.routing.partitions, checkpoint: state.checkpoint() })
-    }
 }
 
 /// Makes readers of a log's partitions.
@@ -203,6 +181,16 @@ impl KafkaReaders {
 }
 
 impl Cluster {
+    fn new(settings: KafkaSettings, facts: Facts, members: mpsc::Sender<()>) -> Self {
+        let layout = match settings.cleanup {
+            Cleanup::Delete => Layout::Runs,
+            Cleanup::Compact => Layout::Keyed,
+        };
+        let routing = Routing::new(settings.partitions, layout);
+        let Facts { message_bytes_max, cluster: name, .. } = facts;
+        Self { settings, routing, message_bytes_max, name, leads: watch::Sender::new(false), members }
+    }
+
     fn topic(&self) -> &str {
         &self.settings.topic
     }

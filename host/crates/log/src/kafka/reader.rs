@@ -47,7 +47,9 @@ pub struct Reading {
 #[derive(Debug)]
 pub struct KafkaReader {
     reading: Reading,
-    tail: Tail,
+    pub(super) tail: Tail,
+    /// Whether everything was read that was there when it was last looked at.
+    at_end: bool,
     /// The last number of what was read since the last search; none: nothing was looked for yet.
     at: Option<u64>,
     /// Last numbers of messages that were read, and the offset behind each.
@@ -58,12 +60,12 @@ pub struct KafkaReader {
 
 /// What a message holds.
 #[derive(Debug, Clone, Copy)]
-struct Seen {
-    offset: i64,
+pub(super) struct Seen {
+    pub(super) offset: i64,
     /// The number before its first record's.
-    prev: u64,
+    pub(super) prev: u64,
     /// Its last record's number.
-    last: u64,
+    pub(super) last: u64,
 }
 
 /// What stands behind a number.
@@ -76,7 +78,7 @@ impl KafkaReader {
     pub fn new(reading: Reading, group: &str, partition: u32) -> Result<Self, KafkaError> {
         let cluster = &reading.cluster;
         let tail = Tail::new(&cluster.settings, group, cluster.topic(), partition)?;
-        Ok(Self { reading, tail, at: None, passed: VecDeque::new(), has_committed: false })
+        Ok(Self { reading, tail, at_end: false, at: None, passed: VecDeque::new(), has_committed: false })
     }
 
     /// The first message that holds a record behind `seq`.
@@ -104,7 +106,7 @@ impl KafkaReader {
     }
 
     /// The last message; none: there is none.
-    async fn last(&self, first: i64, end: i64) -> Result<Option<Seen>, KafkaError> {
+    pub(super) async fn last(&self, first: i64, end: i64) -> Result<Option<Seen>, KafkaError> {
         let mut back = LAST_AND_MARKER;
         loop {
             if first == end {
@@ -125,7 +127,7 @@ impl KafkaReader {
     }
 
     /// The first message at an offset or behind it; none: nothing more is committed.
-    async fn look(&self, offset: i64) -> Result<Option<Seen>, KafkaError> {
+    pub(super) async fn look(&self, offset: i64) -> Result<Option<Seen>, KafkaError> {
         self.tail.seek(Offset::Offset(offset))?;
         self.tail.next().await?.map(|record| self.see(&record)).transpose()
     }
@@ -160,6 +162,7 @@ impl KafkaReader {
     /// Goes to where the record behind `seq` is.
     async fn go_behind(&mut self, seq: u64) -> Result<Option<(u64, bool)>, KafkaError> {
         self.passed.clear();
+        self.at_end = false;
         self.at = Some(seq);
         match self.search(seq).await? {
             Behind::Message(seen, is_first) => {
@@ -198,6 +201,16 @@ impl KafkaReader {
         Ok(lasts.and_then(|lasts| lasts.get(self.tail.partition as usize)).copied().unwrap_or(0))
     }
 
+    /// The offset of the message that was last read.
+    pub fn offset(&self) -> Option<i64> {
+        self.passed.back().map(|(_, next)| next - 1)
+    }
+
+    /// Wherever it is now, the next read looks anew.
+    pub(super) fn lose_place(&mut self) {
+        self.at = None;
+    }
+
     fn note(&mut self, seen: Seen) {
         self.at = Some(seen.last);
         if self.passed.len() == PASSED_MAX {
@@ -206,12 +219,20 @@ impl KafkaReader {
         self.passed.push_back((seen.last, seen.offset + 1));
     }
 
-    async fn read_next(&mut self, after: u64, block: &mut BlockReader) -> Result<bool, KafkaError> {
+    pub(super) async fn read_next(&mut self, after: u64, block: &mut BlockReader) -> Result<bool, KafkaError> {
         if self.at.is_none_or(|at| at > after) {
             self.go_behind(after).await?;
         }
         loop {
-            let seen = match self.tail.poll()? {
+            let next = match self.tail.poll()? {
+                // Who looks wants to know whether there is more; who delivers is told when something comes.
+                Next::Nothing if self.reading.member.is_none() && !self.at_end => match self.tail.next().await? {
+                    Some(record) => Next::Message(record),
+                    None => Next::End,
+                },
+                next => next,
+            };
+            let seen = match next {
                 Next::Message(record) => {
                     let seen = self.see(&record)?;
                     if seen.last > after {
@@ -219,9 +240,13 @@ impl KafkaReader {
                     }
                     seen
                 }
-                Next::End => continue,
+                Next::End => {
+                    self.at_end = true;
+                    continue;
+                }
                 Next::Nothing => return Ok(false),
             };
+            self.at_end = false;
             self.note(seen);
             if seen.last > after {
                 return Ok(true);
@@ -293,8 +318,7 @@ impl LogReader for KafkaReader {
     async fn read(&mut self, after: u64, block: &mut BlockReader) -> Result<bool, Failure> {
         let read = self.read_next(after, block).await;
         if read.is_err() {
-            // Wherever it is now, the next one looks anew.
-            self.at = None;
+            self.lose_place();
         }
         Ok(read?)
     }
@@ -313,8 +337,7 @@ impl LogReader for KafkaReader {
     }
 
     async fn has_advanced(&mut self) -> Result<bool, Failure> {
-        let Some(member) = &self.reading.member else { return Ok(false) };
-        Ok(member.committed(self.tail.partition).await?.is_some())
+        Ok(self.tail.committed().await?.is_some())
     }
 
     async fn advance(&mut self, seq: u64) -> Result<(), Failure> {

@@ -105,6 +105,8 @@ impl KafkaSettings {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.brokers);
         config.set("client.id", &self.prefix);
+        // Whoever merely asks for a topic makes none.
+        config.set("allow.auto.create.topics", "false");
         config.set("socket.keepalive.enable", "true");
         config.set("socket.nagle.disable", "true");
         // A broker that comes back is found again soon.

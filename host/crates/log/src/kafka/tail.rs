@@ -145,6 +145,44 @@ impl Tail {
         answered.map_err(|error| KafkaError::of(&self.doing(), &error))
     }
 
+    /// The offset that the group of this reader last committed; none: never, or so long ago that the group was forgotten.
+    pub async fn committed(&self) -> Result<Option<i64>, KafkaError> {
+        let found = self.ask(|consumer, asked| consumer.committed_offsets(asked, ANSWER_TIME), Offset::Invalid).await?;
+        Ok(match found {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        })
+    }
+
+    /// The offset of the first message that was sent at this time or later, in milliseconds since 1970; none: there is none.
+    pub async fn sent_since(&self, millis: i64) -> Result<Option<i64>, KafkaError> {
+        let asked = Offset::Offset(millis);
+        let found = self.ask(|consumer, asked| consumer.offsets_for_times(asked, ANSWER_TIME), asked).await?;
+        Ok(match found {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        })
+    }
+
+    /// Asks something about the partition that is answered by an offset.
+    async fn ask(
+        &self,
+        ask: impl FnOnce(&BaseConsumer<Told>, TopicPartitionList) -> Result<TopicPartitionList, ClientError>
+        + Send
+        + 'static,
+        with: Offset,
+    ) -> Result<Offset, KafkaError> {
+        let (consumer, topic, partition) = (self.consumer.clone(), self.topic.clone(), self.partition as i32);
+        let asking = move || {
+            let mut asked = TopicPartitionList::new();
+            asked.add_partition_offset(&topic, partition, with)?;
+            let answered = ask(&consumer, asked)?;
+            Ok(answered.find_partition(&topic, partition).map_or(Offset::Invalid, |element| element.offset()))
+        };
+        let answered = tokio::task::spawn_blocking(asking).await.map_err(|_| KafkaError::Ending)?;
+        answered.map_err(|error: ClientError| KafkaError::of(&self.doing(), &error))
+    }
+
     fn doing(&self) -> String {
         format!("reading topic {}, partition {}", self.topic, self.partition)
     }
