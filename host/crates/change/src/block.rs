@@ -161,39 +161,17 @@ impl BlockBuilder {
         number: u64,
     ) -> Result<RowBuilder<'_>, EnvelopeError> {
         let seq = self.next_seq;
-        let layout = self.layout;
-        let part = &mut self.partitions[partition];
-        let joins = part.open.as_ref().is_some_and(|run| {
-            layout == Layout::Runs
-                && run.transaction == self.ordinal
-                && run.shape == shape
-                && part.bytes.len() - run.start < MESSAGE_BYTES
-                && seq - run.first_seq <= u64::from(u32::MAX)
-                && number - run.first_row <= u64::from(u32::MAX)
-        });
-        if !joins {
-            part.close(layout);
-            if layout == Layout::Keyed {
-                part.keys.extend_from_slice(key);
+        let (first_seq, first_row) = match self.run(partition, shape, number) {
+            Some(run) => (run.first_seq, run.first_row),
+            None => {
+                self.open(partition, self.kind, shape, number)?;
+                if self.layout == Layout::Keyed {
+                    self.partitions[partition].keys.extend_from_slice(key);
+                }
+                (seq, number)
             }
-            let header = Header {
-                kind: self.kind,
-                log_id: self.log_id.0,
-                first_seq: seq,
-                prev: part.prev,
-                transaction: TransactionRef::new(&self.transaction),
-                committed_us: self.committed_us,
-                first_row: number,
-                shape: shape.0,
-                target: self.target.as_deref(),
-            };
-            let start = part.bytes.len();
-            envelope::open(&mut part.bytes, &header)?;
-            let row = Some(part.bytes.len());
-            let transaction = self.ordinal;
-            part.open = Some(OpenEnvelope { start, row, transaction, shape, first_seq: seq, first_row: number });
-        }
-        let (first_seq, first_row) = part.open.as_ref().map_or((seq, number), |run| (run.first_seq, run.first_row));
+        };
+        let part = &mut self.partitions[partition];
         let at = part.bytes.len();
         let mut head = [0; ROW_HEADER_LEN];
         head[4..8].copy_from_slice(&((seq - first_seq) as u32).to_le_bytes());
@@ -206,31 +184,55 @@ impl BlockBuilder {
         Ok(RowBuilder { bytes: &mut part.bytes, at })
     }
 
+    /// The open run, if the next row can join it.
+    #[inline]
+    fn run(&self, partition: usize, shape: Fingerprint, number: u64) -> Option<&OpenEnvelope> {
+        let part = &self.partitions[partition];
+        part.open.as_ref().filter(|run| {
+            self.layout == Layout::Runs
+                && run.transaction == self.ordinal
+                && run.shape == shape
+                && part.bytes.len() - run.start < MESSAGE_BYTES
+                && self.next_seq - run.first_seq <= u64::from(u32::MAX)
+                && number - run.first_row <= u64::from(u32::MAX)
+        })
+    }
+
+    /// Opens an envelope for the next record.
+    fn open(&mut self, partition: usize, kind: Kind, shape: Fingerprint, first_row: u64) -> Result<(), EnvelopeError> {
+        let part = &mut self.partitions[partition];
+        part.close(self.layout);
+        let header = Header {
+            kind,
+            log_id: self.log_id.0,
+            first_seq: self.next_seq,
+            prev: part.prev,
+            transaction: TransactionRef::new(&self.transaction),
+            committed_us: self.committed_us,
+            first_row,
+            shape: shape.0,
+            target: self.target.as_deref(),
+        };
+        let start = part.bytes.len();
+        envelope::open(&mut part.bytes, &header)?;
+        let row = (kind != Kind::TableEvent).then_some(part.bytes.len());
+        let (transaction, first_seq) = (self.ordinal, self.next_seq);
+        part.open = Some(OpenEnvelope { start, row, transaction, shape, first_seq, first_row });
+        Ok(())
+    }
+
     /// A record of its own for something that happened to a table, in every partition.
     pub fn table_event(&mut self, shape: Fingerprint, number: u64, event: &TableEvent) -> Result<(), EnvelopeError> {
-        for part in &mut self.partitions {
-            part.close(self.layout);
+        for partition in 0..self.partitions.len() {
+            self.open(partition, Kind::TableEvent, shape, number)?;
             let seq = self.next_seq;
+            let part = &mut self.partitions[partition];
             if self.layout == Layout::Keyed {
                 key::write_event(&event.database, &event.table, seq, &mut part.keys);
             }
-            let header = Header {
-                kind: Kind::TableEvent,
-                log_id: self.log_id.0,
-                first_seq: seq,
-                prev: part.prev,
-                transaction: TransactionRef::new(&self.transaction),
-                committed_us: self.committed_us,
-                first_row: number,
-                shape: shape.0,
-                target: None,
-            };
-            let start = part.bytes.len();
-            envelope::open(&mut part.bytes, &header)?;
+            let at = part.bytes.len();
             serde_json::to_writer(&mut part.bytes, event)
-                .map_err(|error| EnvelopeError::damaged(start, error.to_string()))?;
-            let transaction = self.ordinal;
-            part.open = Some(OpenEnvelope { start, row: None, transaction, shape, first_seq: seq, first_row: number });
+                .map_err(|error| EnvelopeError::damaged(at, error.to_string()))?;
             part.count(seq, self.committed_us);
             part.close(self.layout);
             self.next_seq += 1;
