@@ -8,13 +8,15 @@ use anyhow::{Result, ensure};
 use super::ASK_TIME;
 
 pub const FIND_COORDINATOR: i16 = 10;
+pub const API_VERSIONS: i16 = 18;
 pub const DESCRIBE_ACLS: i16 = 29;
 pub const CREATE_ACLS: i16 = 30;
 const VERSION: i16 = 1;
 /// Answers are some hundred bytes.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
-/// One request on a connection of its own. The answer begins with four bytes for how long it was held back, and two for an error.
+/// One request on a connection of its own. Most answers begin with four bytes for how long it was held back, and two for
+/// an error.
 pub fn ask(port: u16, request: i16, body: &[u8]) -> Result<Vec<u8>> {
     let header = [&request.to_be_bytes()[..], &VERSION.to_be_bytes(), &7_i32.to_be_bytes(), &string("tests")?].concat();
     let size = u32::try_from(header.len() + body.len())?;
