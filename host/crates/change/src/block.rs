@@ -12,7 +12,7 @@ use crate::envelope::{self, EnvelopeError, Header, Kind, LogId, TableEvent, Tran
 use crate::key;
 use crate::position::TransactionId;
 use crate::routing::Layout;
-use crate::rows::{Operation, ROW_HEADER_LEN};
+use crate::rows::{FLAGS_AT, OPERATION_AT, Operation, ROW_HEADER_LEN};
 use crate::schema::{Fingerprint, TableShape};
 
 pub use partition::{Message, PartitionBlock};
@@ -21,7 +21,7 @@ pub use row::RowBuilder;
 use partition::OpenEnvelope;
 
 /// A run of rows is closed at this size, and envelopes that follow each other are one message up to it: large enough that what each costs does
-/// not matter, far below what a broker takes by default.
+/// not matter, and with a last row of the same size far below what a broker takes by default.
 pub const MESSAGE_BYTES: usize = 256 << 10;
 
 /// Collects rows of whole transactions, or of a part of a large one.
@@ -176,10 +176,10 @@ impl BlockBuilder {
         let mut head = [0; ROW_HEADER_LEN];
         head[4..8].copy_from_slice(&((seq - first_seq) as u32).to_le_bytes());
         head[8..12].copy_from_slice(&((number - first_row) as u32).to_le_bytes());
-        head[12] = operation as u8;
+        head[OPERATION_AT] = operation as u8;
         part.bytes.extend_from_slice(&head);
         part.count(seq, self.committed_us);
-        part.last_flags = Some(at + 13);
+        part.last_flags = Some(at + FLAGS_AT);
         self.next_seq += 1;
         Ok(RowBuilder { bytes: &mut part.bytes, at })
     }

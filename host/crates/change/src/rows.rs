@@ -10,6 +10,9 @@ use crate::envelope::{Envelope, EnvelopeError};
 
 /// Bytes of a row before its images.
 pub const ROW_HEADER_LEN: usize = 18;
+/// Where its operation and its flags stand among them.
+pub(crate) const OPERATION_AT: usize = 12;
+pub(crate) const FLAGS_AT: usize = 13;
 
 /// With several partitions: nothing more of the transaction is sure to come in this one.
 pub const ENDS_TRANSACTION: u8 = 1;
@@ -59,7 +62,7 @@ pub struct Row<'a> {
 
 /// Whether the row that `bytes` begin with leaves nothing under its key; the old half of a changed key leaves something under another.
 pub fn removes(bytes: &[u8]) -> bool {
-    let operation = bytes.get(12).copied().and_then(Operation::from_u8);
+    let operation = bytes.get(OPERATION_AT).copied().and_then(Operation::from_u8);
     matches!(operation, Some(Operation::Delete | Operation::MoveOut))
 }
 
@@ -75,8 +78,8 @@ pub fn read<'a>(envelope: &Envelope<'a>, at: usize) -> Result<Option<(Row<'a>, u
     let word = |i: usize| u32::from_le_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]);
     let images_len = (word(0) as usize).checked_sub(ROW_HEADER_LEN - 4).ok_or_else(|| damaged("a row is too short"))?;
     let images = rest.get(..images_len).ok_or_else(|| damaged("a row is longer than its record"))?;
-    let operation = Operation::from_u8(head[12]).ok_or_else(|| damaged("a row has an unknown operation"))?;
-    let flags = head[13];
+    let operation = Operation::from_u8(head[OPERATION_AT]).ok_or_else(|| damaged("a row has an unknown operation"))?;
+    let flags = head[FLAGS_AT];
     let (before, after) =
         images.split_at_checked(word(14) as usize).ok_or_else(|| damaged("a before image is longer than its row"))?;
     let row = Row {

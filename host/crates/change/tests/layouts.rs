@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use mysync_change::batch::{Batch, BatchBuilder, BlockReader, Extent, Limits, Plan, PlannedShape, Shapes};
@@ -376,19 +375,42 @@ fn a_repair_for_one_writer_takes_no_row_from_the_others() {
     }
 }
 
+fn insert(bytes: usize) -> Step {
+    Step::Put(Operation::Insert, 0, 1, "t".repeat(bytes))
+}
+
+/// How many records each message has.
+fn shares(transactions: &[Vec<Step>]) -> Vec<usize> {
+    let block = block(Layout::Runs, transactions);
+    block.partitions()[0].messages().map(|message| read(message.bytes).0.len()).collect()
+}
+
 #[test]
-fn small_envelopes_share_a_message_and_a_large_row_has_room() {
-    let text = |bytes: usize| "t".repeat(bytes);
-    let row = |bytes| vec![Step::Put(Operation::Insert, 0, 1, text(bytes))];
-    let small = vec![row(1000); 600];
-    let large = vec![row(10), row(3 * MESSAGE_BYTES), row(10), row(10)];
-    let one: Vec<Step> = (0..600).flat_map(|_| row(1000)).collect();
-    for (transactions, expected) in [(small, 3..4), (large, 3..4), (vec![one], 3..4)] {
+fn small_envelopes_and_small_rows_share_messages() {
+    for transactions in [vec![vec![insert(1000)]; 600], vec![vec![insert(1000); 600]]] {
         let block = block(Layout::Runs, &transactions);
         let sizes: Vec<usize> = block.partitions()[0].messages().map(|message| message.bytes.len()).collect();
-        let expected: Range<usize> = expected;
-        assert!(expected.contains(&sizes.len()), "{sizes:?}");
-        assert!(sizes.iter().filter(|size| **size > MESSAGE_BYTES + 1100).count() <= 1, "{sizes:?}");
+        assert_eq!(sizes.len(), 3, "{sizes:?}");
+        assert!(sizes.iter().all(|size| *size < MESSAGE_BYTES + 1100), "{sizes:?}");
+    }
+}
+
+#[test]
+fn a_large_row_is_not_refused_for_what_stands_before_it() {
+    let large = || insert(2 * MESSAGE_BYTES);
+    let few = |last: Vec<Step>| [vec![insert(10); 3], last].concat();
+    for (transactions, expected) in [
+        (vec![few(vec![large()])], vec![3, 1]),
+        (vec![few(vec![large(), insert(10), insert(10)])], vec![3, 1, 2]),
+        (vec![few(vec![]), vec![large()], vec![insert(10)]], vec![3, 1, 1]),
+        // Its transaction's end is marked when its envelope is closed.
+        (vec![few(vec![large(), Step::Event("drop")]), vec![insert(10)]], vec![3, 1, 2]),
+        (vec![vec![large(), large()]], vec![1, 1]),
+    ] {
+        assert_eq!(shares(&transactions), expected);
+        let [runs, keyed] = [Layout::Runs, Layout::Keyed]
+            .map(|layout| batches(&block(layout, &transactions).partitions()[0].bytes, wide(), 0).unwrap());
+        assert_eq!(runs, keyed);
     }
 }
 

@@ -1,10 +1,13 @@
 //! One partition's part of a block, and the messages that it is made of.
 
 use super::MESSAGE_BYTES;
-use crate::envelope;
+use crate::envelope::{self, Header};
 use crate::routing::Layout;
-use crate::rows::{self, ENDS_TRANSACTION};
+use crate::rows::{self, ENDS_TRANSACTION, FLAGS_AT};
 use crate::schema::Fingerprint;
+
+/// About what an envelope takes beside its rows.
+const HEADER_BYTES: usize = 256;
 
 /// One partition's part of a block.
 #[derive(Debug, Default)]
@@ -41,7 +44,7 @@ pub(super) struct OpenEnvelope {
 }
 
 /// A message's end in the bytes and the keys of its partition, and what is known of it without reading it.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct MessageEnd {
     start: usize,
     end: usize,
@@ -73,7 +76,7 @@ impl PartitionBlock {
         self.rows == 0
     }
 
-    /// A sealed block's messages, in order. In [`Layout::Runs`] one is larger than [`MESSAGE_BYTES`] by less than a row.
+    /// A sealed block's messages, in order. One that is larger than twice [`MESSAGE_BYTES`] is one row, which fits nowhere else.
     pub fn messages(&self) -> impl ExactSizeIterator<Item = Message<'_>> {
         let mut key_start = 0;
         self.ends.iter().map(move |message| {
@@ -90,21 +93,55 @@ impl PartitionBlock {
     }
 
     pub(super) fn close(&mut self, layout: Layout) {
-        let Some(envelope) = self.open.take() else { return };
-        envelope::close(&mut self.bytes, envelope.start);
-        let (end, last_seq) = (self.bytes.len(), self.last_seq);
-        let (joins, removes) = match layout {
-            Layout::Runs => (self.ends.last_mut().filter(|last| end - last.start <= MESSAGE_BYTES), false),
-            Layout::Keyed => (None, envelope.row.is_some_and(|row| rows::removes(&self.bytes[row..]))),
-        };
-        match joins {
-            Some(last) => (last.end, last.last_seq) = (end, last_seq),
-            None => {
-                let OpenEnvelope { start, first_seq, .. } = envelope;
-                let key_end = self.keys.len();
-                self.ends.push(MessageEnd { start, end, key_end, first_seq, last_seq, removes });
+        let Some(OpenEnvelope { start, row, first_seq, .. }) = self.open.take() else { return };
+        envelope::close(&mut self.bytes, start);
+        let (end, last_seq, key_end) = (self.bytes.len(), self.last_seq, self.keys.len());
+        let envelope = MessageEnd { start, end, key_end, first_seq, last_seq, removes: false };
+        match layout {
+            Layout::Keyed => {
+                let removes = row.is_some_and(|row| rows::removes(&self.bytes[row..]));
+                self.ends.push(MessageEnd { removes, ..envelope });
             }
+            Layout::Runs if row.is_some() && end - start > 2 * MESSAGE_BYTES => match self.split(start) {
+                Some((cut, before)) => {
+                    self.ends.push(MessageEnd { end: cut, last_seq: before, ..envelope });
+                    self.ends.push(MessageEnd { start: cut, end: self.bytes.len(), first_seq: last_seq, ..envelope });
+                }
+                None => self.ends.push(envelope),
+            },
+            Layout::Runs => match self.ends.last_mut().filter(|last| end - last.start <= MESSAGE_BYTES) {
+                Some(last) => (last.end, last.last_seq) = (end, last_seq),
+                None => self.ends.push(envelope),
+            },
         }
+    }
+
+    /// Gives a large last row an envelope of its own. Answers where that begins, and the number of the row before it; none: there is no other
+    /// row.
+    #[cold]
+    fn split(&mut self, start: usize) -> Option<(usize, u64)> {
+        let (run, _) = envelope::read(&self.bytes, start).ok()??;
+        let (mut at, mut before, mut last) = (0, None, None);
+        while let Some((row, next)) = rows::read(&run, at).ok()? {
+            before = last.replace((at, row));
+            at = next;
+        }
+        let ((at, row), (_, before)) = (last?, before?);
+        let header = Header { first_seq: row.seq, prev: before.seq, first_row: row.number, ..run.header };
+        let moved = &run.body[at..];
+        let mut own = Vec::with_capacity(moved.len() + HEADER_BYTES);
+        envelope::open(&mut own, &header).ok()?;
+        let row_at = own.len();
+        own.extend_from_slice(moved);
+        // What it counts from is itself.
+        own[row_at + 4..row_at + 12].fill(0);
+        envelope::close(&mut own, 0);
+        let (cut, before) = (self.bytes.len() - moved.len(), before.seq);
+        self.bytes.truncate(cut);
+        envelope::close(&mut self.bytes, start);
+        self.bytes.extend_from_slice(&own);
+        self.last_flags = self.last_flags.map(|_| cut + row_at + FLAGS_AT);
+        Some((cut, before))
     }
 
     pub(super) fn end(&mut self) {
