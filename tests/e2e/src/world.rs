@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use mysync_test_support::{Home, Mysql, Mysync, RedisServer, free_port, homes, plugin, skip, until_within};
+use mysync_test_support::{Home, Kafka, Mysql, Mysync, RedisServer, free_port, homes, plugin, skip, until_within};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -38,6 +38,38 @@ pub struct Options {
     pub mysql_port: Option<u16>,
     /// Redis behind this port instead of its own.
     pub redis_port: Option<u16>,
+    /// The log is there, instead of in the program's folder.
+    pub kafka: Option<OnKafka>,
+}
+
+/// A log on Kafka, by what the configuration says of it.
+#[derive(Debug, Clone)]
+pub struct OnKafka {
+    pub brokers: String,
+    /// Also the name of its topic.
+    pub prefix: String,
+    /// Copies of each partition.
+    pub replication: usize,
+}
+
+impl OnKafka {
+    /// Tests that share a cluster have a log each.
+    pub fn new(kafka: &Kafka, test: &str) -> Self {
+        Self { brokers: kafka.brokers(), prefix: test.to_owned(), replication: kafka.ids().count() }
+    }
+
+    pub fn control(&self) -> String {
+        format!("{}.control", self.prefix)
+    }
+
+    fn lines(&self) -> String {
+        let Self { brokers, prefix, replication } = self;
+        // One node is enough for tests that leave it alone.
+        let allow = if *replication == 1 { "allow = [\"replication.factor\"]\n" } else { "" };
+        format!(
+            "kind = \"kafka\"\ndir = \"data\"\nbrokers = \"{brokers}\"\nprefix = \"{prefix}\"\nreplication = {replication}\n{allow}"
+        )
+    }
 }
 
 pub struct World {
@@ -105,11 +137,12 @@ impl World {
         let mysql = options.mysql_port.unwrap_or(self.mysql.port);
         let redis = options.redis_port.unwrap_or(self.redis.port);
         let Options { source, log, more, .. } = options;
+        let place = options.kafka.as_ref().map_or("kind = \"embedded\"\ndir = \"data\"\n".to_owned(), OnKafka::lines);
         let keys: Vec<&str> = KEYS.into_iter().chain(options.keys.iter().copied()).collect();
         let admin = self.admin;
         let text = format!(
             "[source]\nname = \"shop\"\nurl = \"mysql://mysync:${{MYSYNC_PASSWORD}}@127.0.0.1:{mysql}\"\ntables = [\"shop.*\"]\n{source}\n\n\
-             [log]\nkind = \"embedded\"\ndir = \"data\"\n{log}\n\n\
+             [log]\n{place}{log}\n\n\
              [connectors.cache]\nkind = \"redis\"\nurl = \"redis://127.0.0.1:{redis}/0\"\n\n\
              [[folders]]\npath = \"plugins/shop-team\"\nconnectors = [\"cache\"]\nkeys = {keys:?}\n\n\
              [admin]\nlisten = \"127.0.0.1:{admin}\"\n{more}\n"
@@ -137,6 +170,11 @@ impl World {
         self.dir().join("plugins/shop-team")
     }
 
+    /// Where its log is on Kafka.
+    pub fn log_on_kafka(&self) -> Result<&OnKafka> {
+        self.options.kafka.as_ref().context("its log is not on Kafka")
+    }
+
     /// Starts the program, and waits until it is ready.
     pub async fn mysync(&self) -> Result<Mysync> {
         let mut mysync = self.spawn()?;
@@ -151,7 +189,12 @@ impl World {
 
     /// Starts the program on another folder.
     pub fn spawn_in(&self, dir: &Path) -> Result<Mysync> {
-        let mut command = Mysync::command(dir, &["run"])?;
+        self.spawn_half(dir, "run")
+    }
+
+    /// Starts the program on another folder, or half of it: `capture` or `deliver`.
+    pub fn spawn_half(&self, dir: &Path, half: &str) -> Result<Mysync> {
+        let mut command = Mysync::command(dir, &[half])?;
         command.env("MYSYNC_PASSWORD", PASSWORD);
         Mysync::spawn(command, dir)
     }

@@ -1,7 +1,9 @@
 //! `cargo x demo`: a shop in MySQL, kept equal in Redis. Rows that are there before, changes, a look at both sides, the time that a change takes,
-//! a bulk load, a kill.
+//! a bulk load, a kill. With `--kafka` the log is on Kafka, and several processes share the work: see [`kafka`].
 //!
 //! Ends with 0 only if every row compares equal. With `--keep` everything goes on running for play, until Ctrl-C.
+
+mod kafka;
 
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -37,16 +39,15 @@ const LOAD_ROWS: u32 = 50_000;
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let keep = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => false,
-        ["--keep"] => true,
-        _ => bail!("the demo knows --keep, and nothing else"),
-    };
+    if let Some(unknown) = arguments.iter().find(|argument| !["--keep", "--kafka"].contains(&argument.as_str())) {
+        bail!("the demo knows --keep and --kafka, and not \"{unknown}\"");
+    }
+    let [keep, kafka] = ["--keep", "--kafka"].map(|known| arguments.iter().any(|argument| argument == known));
     say(&format!("demo, built with {}", profile()));
     tokio::select! {
         // First, because it may be what waits for Ctrl-C.
         biased;
-        done = demo(keep) => done.map(|()| ExitCode::SUCCESS),
+        done = play(kafka, keep) => done.map(|()| ExitCode::SUCCESS),
         () = interrupted() => {
             say("interrupted: everything that was started has ended");
             Ok(ExitCode::from(130))
@@ -54,8 +55,12 @@ async fn main() -> Result<ExitCode> {
     }
 }
 
+async fn play(kafka: bool, keep: bool) -> Result<()> {
+    if kafka { kafka::demo(keep).await } else { demo(keep).await }
+}
+
 async fn demo(keep: bool) -> Result<()> {
-    let world = servers().await?;
+    let world = servers(Options::default()).await?;
     show_configuration(&world)?;
     change(&world, &MORNING).await?;
     let mut mysync = start(&world).await?;
@@ -80,7 +85,7 @@ async fn demo(keep: bool) -> Result<()> {
 }
 
 /// A MySQL and a Redis of the demo's own, with the shop in MySQL. Without an installed MySQL: a running one that may be changed at will.
-async fn servers() -> Result<World> {
+async fn servers(options: Options) -> Result<World> {
     let (mysql, of) = match Home::newest()? {
         Some(home) => (Mysql::start(&home, &[])?, home.name()),
         None => {
@@ -91,7 +96,7 @@ async fn servers() -> Result<World> {
         }
     };
     let writers = vec![("users-cache", shop::USERS), ("orders-cache", shop::ORDERS), ("bulk-cache", shop::BULK)];
-    let world = World::with(mysql, Options { writers, ..Options::default() }).await?;
+    let world = World::with(mysql, Options { writers, ..options }).await?;
     say(&format!("{of} runs on 127.0.0.1:{}, Redis on 127.0.0.1:{}", world.mysql.port, world.redis.port));
     Ok(world)
 }
@@ -136,6 +141,18 @@ async fn first_load(world: &World, mysync: &Mysync) -> Result<()> {
 
 /// Single commits, each timed from its acknowledgement to what Redis tells a subscriber.
 async fn latency(world: &World, mysync: &Mysync) -> Result<()> {
+    timed_commits(world).await?;
+    let status = mysync.status()?;
+    let writers = status["writers"].as_array().context("a status has writers")?;
+    let users =
+        writers.iter().find(|writer| writer["writer"] == "users-cache").context("the writer of users is there")?;
+    let millis = |name: &str| users[name].as_f64().unwrap_or_default() * 1e3;
+    let (p50, p99) = (millis("commit_to_store_p50_seconds"), millis("commit_to_store_p99_seconds"));
+    say(&format!("commit to store by mysync's own histogram (bounds of its buckets): p50 ≤ {p50} ms, p99 ≤ {p99} ms"));
+    Ok(())
+}
+
+async fn timed_commits(world: &World) -> Result<()> {
     let subscriber = Subscriber::start(&world.redis, "user:*")?;
     let mut conn = world.mysql.conn().await?;
     let mut times = Vec::new();
@@ -150,13 +167,6 @@ async fn latency(world: &World, mysync: &Mysync) -> Result<()> {
     say(&format!(
         "commit to store, {TIMED_COMMITS} single commits: p50 {p50:.2} ms, p99 {p99:.2} ms, as a subscriber of Redis sees it"
     ));
-    let status = mysync.status()?;
-    let writers = status["writers"].as_array().context("a status has writers")?;
-    let users =
-        writers.iter().find(|writer| writer["writer"] == "users-cache").context("the writer of users is there")?;
-    let millis = |name: &str| users[name].as_f64().unwrap_or_default() * 1e3;
-    let (p50, p99) = (millis("commit_to_store_p50_seconds"), millis("commit_to_store_p99_seconds"));
-    say(&format!("commit to store by mysync's own histogram (bounds of its buckets): p50 ≤ {p50} ms, p99 ≤ {p99} ms"));
     Ok(())
 }
 

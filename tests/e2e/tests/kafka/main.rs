@@ -1,0 +1,8 @@
+//! The program with its log on real Kafka: killed, paused, cut off, and on brokers that go away. After each incident the log holds every
+//! change of the binlog exactly once and in order, and Redis equals MySQL row by row.
+#![allow(clippy::unit_arg, reason = "`ensure!` has a value of its own")]
+
+mod crew;
+mod kills;
+mod leaders;
+mod spine;
