@@ -36,10 +36,8 @@ pub fn run(arguments: &[&str]) -> Result<ExitCode> {
     if bench.servers {
         environment.set_mysql_homes(&[services::newest_mysql()?])?;
         environment.set("MYSYNC_REDIS_SERVER", services::redis_server()?);
-        // Only some of them need it, and say so.
-        match services::kafka_home() {
-            Ok(home) => environment.set("MYSYNC_KAFKA_HOME", home),
-            Err(error) => say(format!("Kafka cannot be had: {error:#}")),
+        if bench.name.starts_with("kafka-") {
+            environment.set("MYSYNC_KAFKA_HOME", services::kafka_home()?);
         }
         say("building mysync for release");
         let programs = build::programs(&["build", "--release", "--workspace", "--bin", "mysync"])?;

@@ -58,6 +58,7 @@ pub async fn demo(keep: bool) -> Result<()> {
         "a load begins: every {} ms a transaction that inserts {ROWS_A_TRANSACTION} rows, changes some and deletes one",
         PACE.as_millis()
     ));
+    load.wait_shown(&world).await?;
     // The first kill makes the other one lead, which is killed then.
     for number in 0..captures.len() {
         kill_capture(&world, &load, &mut captures, number).await?;
@@ -217,14 +218,14 @@ impl std::fmt::Display for Worker {
 /// Transactions on the table for loads, one after the other, until it is told to stop.
 struct Load {
     stop: Arc<AtomicBool>,
-    /// The last row that is committed. It is never deleted.
+    /// The last row that is committed, at first the one that will be. It is never deleted.
     committed: Arc<AtomicU32>,
     session: JoinHandle<Result<(u32, u32)>>,
 }
 
 impl Load {
     fn start(conn: Conn) -> Self {
-        let (stop, committed) = (Arc::<AtomicBool>::default(), Arc::<AtomicU32>::default());
+        let (stop, committed) = (Arc::<AtomicBool>::default(), Arc::new(AtomicU32::new(ROWS_A_TRANSACTION)));
         let session = tokio::spawn(commit(conn, stop.clone(), committed.clone()));
         Self { stop, committed, session }
     }
