@@ -54,6 +54,7 @@ impl Supervisor {
 
     /// Starts a writer in every partition that it is given.
     pub fn start(&mut self, name: &str, launch: Launch, assigned: Changes) {
+        self.board.expect(name);
         let (name, drain_time, board) = (name.to_owned(), self.drain_time, self.board.clone());
         let writer = Writer { name: name.clone(), drain_time, launch, board, started: Started::default() };
         let (resumes, asked) = mpsc::channel(COMMANDS_MAX);
@@ -144,7 +145,10 @@ impl Writer {
                 biased;
                 () = ending.begun() => break,
                 Some(change) = assigned.recv() => match change {
-                    Change::Given(partitions) => partitions.into_iter().for_each(|partition| self.start(partition)),
+                    Change::Given(partitions) => {
+                        partitions.into_iter().for_each(|partition| self.start(partition));
+                        self.board.assigned(&self.name);
+                    }
                     Change::Taken(partitions, working) => {
                         info!(writer = self.name, ?partitions, "others work at these partitions from now on");
                         let mut taken = self.started.take(&partitions);

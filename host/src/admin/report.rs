@@ -90,7 +90,7 @@ impl Report {
             }))
             .chain(dumps.iter().filter_map(|status| dump::trouble(status, now_us)))
             .collect();
-        let ready = board.capture.has_started() && writers.iter().all(|(_, _, status)| status.has_started());
+        let ready = board.has_started();
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             source: observed.source.clone(),

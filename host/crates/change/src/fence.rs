@@ -45,6 +45,19 @@ pub struct Fence {
     pub digest: String,
     pub applied: Place,
     pub began: Place,
+    /// None: the store was written from every record there was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebuild: Option<Rebuild>,
+}
+
+/// A store is made anew from a log that keeps the last record of each key: others may be gone, which is as it should be for as long as that is
+/// known of all that are left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rebuild {
+    /// Where the log ended when it began: behind that no record may be gone.
+    pub until: u64,
+    /// When it began: microseconds since 1970.
+    pub since_us: u64,
 }
 
 /// A text that is no fence of a version this program reads.
@@ -54,7 +67,7 @@ pub struct FenceError(String);
 
 impl Fence {
     pub fn new(log: String, owner: String, digest: String, at: Place) -> Self {
-        Self { version: VERSION, log, owner, digest, applied: at.clone(), began: at }
+        Self { version: VERSION, log, owner, digest, applied: at.clone(), began: at, rebuild: None }
     }
 
     pub fn to_text(&self) -> String {

@@ -206,7 +206,7 @@ impl Cluster {
     /// The topics hold no record: a log that loses its control topic must not begin anew under what it has written.
     async fn check_empty(&self) -> Result<(), KafkaError> {
         for partition in 0..self.routing.partitions {
-            let tail = Tail::new(&self.settings, &self.settings.capture_name(), self.topic(), partition)?;
+            let tail = Tail::search(&self.settings, &self.settings.capture_name(), self.topic(), partition)?;
             let (first, end) = tail.bounds().await?;
             if first == end {
                 continue;

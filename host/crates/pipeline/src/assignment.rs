@@ -12,6 +12,7 @@ const CHANGES_MAX: usize = 16;
 /// What those who share a writer's partitions have decided.
 #[derive(Debug)]
 pub enum Change {
+    /// None at first: others have them all.
     Given(Vec<u32>),
     /// Work at them ends now; whoever waits for that sees the rest dropped.
     Taken(Vec<u32>, Working),

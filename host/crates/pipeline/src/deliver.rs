@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use mysync_change::fence::{Fence, Place};
+use mysync_change::fence::{Fence, Place, Rebuild};
 use mysync_change::operations::RedisCommands;
 use mysync_change::pattern::Pattern;
 use tokio::time::Instant;
@@ -21,10 +21,10 @@ use tracing::{error, info, warn};
 use crate::dump::Beginning;
 use crate::failure::{Failure, Kind};
 use crate::feed::{Feed, Prepared};
-use crate::ports::{Connector, Found, LogReader, Plugin, Writer};
+use crate::ports::{Compaction, Connector, Found, LogReader, Plugin, Writer};
 use crate::retry::Backoff;
 use crate::shutdown::Ending;
-use crate::status::{DeliverStatus, State};
+use crate::status::{DeliverStatus, State, now_us};
 
 /// After this long without rows the fence is brought up to date: late enough not to cost anything, early enough for a person who looks at it.
 const SETTLE_AFTER: Duration = Duration::from_millis(500);
@@ -76,6 +76,8 @@ struct Standing {
     noted: Place,
     /// The end of a batch that began and is not known to be applied.
     redo: Option<Place>,
+    /// Whether the log keeps only the last record of each key.
+    compacted: bool,
     settled_at: Instant,
 }
 
@@ -120,6 +122,9 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
         };
         let instance = self.plugin.start().await?;
         let mut feed = Feed::new(&self.writer, &self.tables, &mut self.log, instance, &standing.applied);
+        if standing.compacted {
+            feed.expect_holes(standing.fence.rebuild.as_ref().map_or(0, |rebuild| rebuild.until));
+        }
         feed.show_latest_shapes().await?;
         info!(writer = self.writer, seq = standing.applied.seq, "delivery goes on");
         self.status.set_state(State::Running);
@@ -196,14 +201,17 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
                 Fence::new(log_id.clone(), self.owner.clone(), String::new(), place)
             }
         };
+        let compaction = self.log.compaction().await?;
+        let rebuild = compaction.map_or(Ok(None), |log| self.rebuild(&fence, &log))?;
+        let (compacted, rebuilds) = (compaction.is_some(), rebuild.is_some());
         // Not one of this task: a claim that was not answered may have been made.
         if !claim.made && fence.owner != self.owner {
             claim.former = Some(fence.clone());
         }
-        let applied = self.find(&fence.applied).await?;
+        let applied = self.find(&fence.applied, compacted, rebuilds).await?;
         // What is applied again from further back, because a part of the log was lost, is cut anew.
         let began_there = fence.began != fence.applied && applied.transaction == fence.applied.transaction;
-        let redo = if began_there { Some(self.find(&fence.began).await?) } else { None };
+        let redo = if began_there { Some(self.find(&fence.began, compacted, rebuilds).await?) } else { None };
         let redo = redo.filter(|redo| redo.seq > applied.seq);
         let digest = self.plugin.digest();
         if !fence.digest.is_empty() && fence.digest != digest {
@@ -213,8 +221,8 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
                  old form until they change; 'mysync writer rewind {writer}' writes them anew"
             );
         }
-        let fence = Fence::new(log_id, self.owner.clone(), digest.to_owned(), applied.clone());
-        let standing = Standing { fence, noted: applied.clone(), applied, redo, settled_at: Instant::now() };
+        let fence = Fence { rebuild, ..Fence::new(log_id, self.owner.clone(), digest.to_owned(), applied.clone()) };
+        let standing = Standing { fence, noted: applied.clone(), applied, redo, compacted, settled_at: Instant::now() };
         let began = standing.redo.clone().unwrap_or_else(|| standing.applied.clone());
         self.connector.apply(&RedisCommands::default(), &standing.fence(began)).await?;
         claim.made = true;
@@ -223,10 +231,25 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
         Ok(standing)
     }
 
+    /// Whether the store is made anew from what a log has kept of each key: from its beginning, and until it is past where it ended then.
+    fn rebuild(&self, fence: &Fence, log: &Compaction) -> Result<Option<Rebuild>, Failure> {
+        let now_us = now_us();
+        match &fence.rebuild {
+            Some(rebuild) if u128::from(now_us.saturating_sub(rebuild.since_us)) > log.kept.as_micros() => {
+                Err(rebuild_too_slow(&self.writer, log.kept))
+            }
+            Some(rebuild) => Ok(Some(rebuild.clone())),
+            None if fence.applied.seq == 0 => Ok(Some(Rebuild { until: log.last, since_us: now_us })),
+            None => Ok(None),
+        }
+    }
+
     /// Finds a place of the fence in the log as it is now.
-    async fn find(&mut self, place: &Place) -> Result<Place, Failure> {
+    async fn find(&mut self, place: &Place, compacted: bool, rebuilds: bool) -> Result<Place, Failure> {
         match self.log.find(place).await? {
             Found::Next => Ok(place.clone()),
+            Found::Trimmed { .. } if rebuilds => Ok(place.clone()),
+            Found::Trimmed { .. } if compacted => Err(away_too_long(&self.writer, place.seq)),
             Found::Trimmed { start } if place.seq == 0 => Err(no_history(&self.writer, start)),
             Found::Trimmed { start } => Err(behind_the_log(&self.writer, place.seq, start)),
             Found::Repeated { base } => {
@@ -245,7 +268,8 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
 impl Standing {
     /// The fence of a batch that ends at `began`.
     fn fence(&self, began: Place) -> Fence {
-        Fence { applied: self.applied.clone(), began, ..self.fence.clone() }
+        let rebuild = self.fence.rebuild.clone().filter(|rebuild| self.applied.seq < rebuild.until);
+        Fence { applied: self.applied.clone(), began, rebuild, ..self.fence.clone() }
     }
 
     /// A batch up to `end` is applied; its fence said so of the one before.
@@ -272,6 +296,26 @@ async fn settle<L: LogReader, W: Writer, C: Connector>(
         feed.advance(standing.applied.seq).await?;
     }
     Ok(())
+}
+
+/// What a writer of a log that keeps the last record of each key is told when it comes too late.
+pub(crate) fn away_too_long(writer: &str, seq: u64) -> Failure {
+    Failure::definite(
+        "REBUILD_NEEDED",
+        format!(
+            "writer {writer} has come to seq {seq}, and the log, which keeps the last record of each key, has removed records behind that:              what was deleted meanwhile may not be told any more. Remove what the writer has written from its store, then 'mysync writer rewind              {writer}' makes all of it anew"
+        ),
+    )
+}
+
+fn rebuild_too_slow(writer: &str, kept: Duration) -> Failure {
+    Failure::definite(
+        "REBUILD_SLOW",
+        format!(
+            "writer {writer} makes its store anew and has not done so within {} s, which is how long the log knows that a key was removed: raise              log.retention (delete.retention.ms and min.compaction.lag.ms of its topic), remove what the writer has written from its store, and              begin again with 'mysync writer rewind {writer}'",
+            kept.as_secs()
+        ),
+    )
 }
 
 fn log_replaced(writer: &str, theirs: &str, ours: &str) -> Failure {

@@ -14,6 +14,7 @@ use mysync_change::pattern::Pattern;
 use mysync_change::schema::{Fingerprint, TableShape};
 use tracing::warn;
 
+use crate::deliver::away_too_long;
 use crate::failure::Failure;
 use crate::ports::{LogReader, Writer};
 
@@ -46,6 +47,8 @@ pub struct Feed<'a, L, W> {
     builder: BatchBuilder,
     /// Where the batch begins.
     start: Place,
+    /// Whether the log keeps only the last record of each key.
+    compacted: bool,
 }
 
 impl<'a, L: LogReader, W: Writer> Feed<'a, L, W> {
@@ -54,7 +57,13 @@ impl<'a, L: LogReader, W: Writer> Feed<'a, L, W> {
         let mut builder = BatchBuilder::new(writer, LIMITS);
         builder.start(place);
         let (shapes, block, start) = (Shapes::default(), BlockReader::default(), place.clone());
-        Self { writer, tables, log, instance, shapes, block, builder, start }
+        Self { writer, tables, log, instance, shapes, block, builder, start, compacted: false }
+    }
+
+    /// The log keeps only the last record of each key: up to this number others may be gone, and whoever misses one behind it came too late.
+    pub fn expect_holes(&mut self, up_to: u64) {
+        self.compacted = true;
+        self.builder.pass_holes(up_to);
     }
 
     pub fn log_id(&self) -> String {
@@ -145,6 +154,9 @@ impl<'a, L: LogReader, W: Writer> Feed<'a, L, W> {
                         self.show(fingerprint, shape).await?;
                         continue;
                     }
+                }
+                Err(TakeError::Chain(broken)) if self.compacted && broken.found > broken.expected => {
+                    return Err(away_too_long(self.writer, broken.expected));
                 }
                 Err(TakeError::Chain(broken)) => return Err(chain_broken(self.writer, &broken)),
                 Err(TakeError::Kind(kind)) => return Err(unknown_kind(self.writer, &format!("{kind:?}"))),

@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mysync_change::batch::{Batch, BlockReader, Plan};
 use mysync_change::block::BlockBuilder;
@@ -74,9 +75,23 @@ pub enum Found {
     Trimmed { start: u64 },
 }
 
+/// How a partition keeps only the last record of each key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compaction {
+    /// For how long it is known that a key was removed, and what came before a newer record.
+    pub kept: Duration,
+    /// The last number in the partition; 0: none yet.
+    pub last: u64,
+}
+
 /// One partition of the log as deliver sees it.
 pub trait LogReader: Send {
     fn log_id(&self) -> LogId;
+
+    /// Of a log that keeps only the last record of each key; none: it keeps every record.
+    fn compaction(&mut self) -> impl Future<Output = Result<Option<Compaction>, Failure>> + Send {
+        async { Ok(None) }
+    }
 
     /// How the log goes on behind a place (seq 0: its beginning).
     fn find(&mut self, place: &Place) -> impl Future<Output = Result<Found, Failure>> + Send;

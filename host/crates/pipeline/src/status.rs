@@ -1,6 +1,6 @@
 //! What the loops tell of themselves: read by `/metrics`, `/healthz`, `/readyz` and `mysync status`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::discriminant;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -320,9 +320,28 @@ impl DeliverStatus {
 pub struct Board {
     pub capture: CaptureStatus,
     writers: Mutex<BTreeMap<(String, u32), Arc<DeliverStatus>>>,
+    /// Writers of which it is not known yet which partitions are this process's.
+    awaited: Mutex<BTreeSet<String>>,
 }
 
 impl Board {
+    /// A writer that will be given partitions, or told that there are none for this process.
+    pub fn expect(&self, name: &str) {
+        lock(&self.awaited).insert(name.to_owned());
+    }
+
+    /// That is known now.
+    pub fn assigned(&self, name: &str) {
+        lock(&self.awaited).remove(name);
+    }
+
+    /// Whether capture and every partition of this process are past their start.
+    pub fn has_started(&self) -> bool {
+        self.capture.has_started()
+            && lock(&self.awaited).is_empty()
+            && lock(&self.writers).values().all(|status| status.has_started())
+    }
+
     /// The status of a task that starts. Whatever is left of the one before it shows nowhere any more.
     pub fn start(&self, name: &str, partition: u32) -> Arc<DeliverStatus> {
         let mut writers = lock(&self.writers);

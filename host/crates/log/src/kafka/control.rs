@@ -141,8 +141,7 @@ pub struct Control {
 impl Control {
     /// From its beginning.
     pub fn new(settings: &KafkaSettings, group: &str) -> Result<Self, KafkaError> {
-        let tail = Tail::new(settings, group, &settings.control_topic(), 0)?;
-        tail.seek(Offset::Beginning)?;
+        let tail = Tail::from(settings, group, &settings.control_topic(), 0, Offset::Beginning)?;
         Ok(Self { tail, state: State::default(), pending: BTreeMap::new(), read: 0 })
     }
 

@@ -12,13 +12,13 @@ use std::sync::mpsc::{self as blocking, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use mysync_pipeline::assignment::{self, Change, Changes};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError as ClientError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
-use mysync_pipeline::assignment::{self, Change, Changes};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
@@ -176,9 +176,9 @@ impl ConsumerContext for Context {
                 // From some place, so that none is looked for; and paused, so that nothing is read there.
                 let assigned = list.set_all_offsets(Offset::Offset(0)).and_then(|()| {
                     consumer.incremental_assign(list)?;
-                    consumer.pause(list)
+                    if partitions.is_empty() { Ok(()) } else { consumer.pause(list) }
                 });
-                if assigned.is_ok() && !partitions.is_empty() {
+                if assigned.is_ok() {
                     let _ = self.changes.blocking_send(Change::Given(partitions));
                 }
                 assigned

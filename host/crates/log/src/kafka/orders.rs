@@ -77,11 +77,7 @@ pub async fn carry(cluster: Arc<Cluster>, mut given: OrderBook, book: mpsc::Send
     }
 }
 
-async fn carry_on(
-    cluster: &Arc<Cluster>,
-    given: &mut OrderBook,
-    book: &mpsc::Sender<Order>,
-) -> Result<(), KafkaError> {
+async fn carry_on(cluster: &Arc<Cluster>, given: &mut OrderBook, book: &mpsc::Sender<Order>) -> Result<(), KafkaError> {
     let settings = &cluster.settings;
     let topic = settings.orders_topic();
     let mut config = settings.client();
@@ -89,9 +85,7 @@ async fn carry_on(
     let producer: ThreadedProducer<DefaultProducerContext> =
         config.create().map_err(|error| KafkaError::of("giving orders", &error))?;
     let producer = Arc::new(producer);
-    let tail = Tail::new(settings, &settings.prefix, &topic, 0)?;
-    let (_, end) = tail.bounds().await?;
-    tail.seek(Offset::Offset(end))?;
+    let tail = Tail::from(settings, &settings.prefix, &topic, 0, Offset::End)?;
     let (answers, mut answered) = mpsc::channel::<(String, Record)>(ANSWERS_MAX);
     let mut waiting: BTreeMap<String, (Waiting, Instant)> = BTreeMap::new();
     let mut look = tokio::time::interval(LOOK_EVERY);
@@ -169,9 +163,7 @@ impl Coming {
         };
         Some(match answer {
             Ok(numbers) => Record::Done { numbers },
-            Err(failure) => {
-                Record::Refused { definite: failure.kind == Kind::Definite, message: failure.to_string() }
-            }
+            Err(failure) => Record::Refused { definite: failure.kind == Kind::Definite, message: failure.to_string() },
         })
     }
 }

@@ -85,11 +85,11 @@ impl KafkaReader {
         Ok(self.look(offset).await?.map(|seen| seen.prev))
     }
 
-    /// Fills `block` with the last message; false: there is none.
-    pub async fn read_last(&mut self, block: &mut BlockReader) -> Result<bool, KafkaError> {
+    /// Fills `block` with the last message that has records behind `after`; false: there is none.
+    pub async fn read_last(&mut self, after: u64, block: &mut BlockReader) -> Result<bool, KafkaError> {
         self.lose_place();
         let (first, end) = self.tail.bounds().await?;
-        let Some(last) = self.last(first, end).await? else { return Ok(false) };
-        self.read_next(last.prev, block).await
+        let Some(last) = self.last(first, end).await?.filter(|last| last.last > after) else { return Ok(false) };
+        self.read_next(last.prev.max(after), block).await
     }
 }

@@ -16,7 +16,7 @@ use mysync_change::fence::Place;
 use mysync_change::rows;
 use mysync_change::schema::{Fingerprint, TableShape};
 use mysync_pipeline::failure::Failure;
-use mysync_pipeline::ports::{Found, LogReader};
+use mysync_pipeline::ports::{Compaction, Found, LogReader};
 use rdkafka::topic_partition_list::Offset;
 use tokio::sync::Mutex;
 
@@ -24,12 +24,16 @@ use super::Cluster;
 use super::control::Control;
 use super::error::KafkaError;
 use super::group::Member;
+use super::settings::Cleanup;
 use super::tail::{Next, Record, Tail};
 
 /// Behind the last message of a partition stands the mark that its transaction was committed.
 const LAST_AND_MARKER: i64 = 2;
 /// The shape of rows that can be read is in the control topic, which may be read a moment later.
 const SHAPE_TIME: Duration = Duration::from_secs(30);
+/// How long the control topic may say something else than the partition does.
+const AGREE_TIME: Duration = Duration::from_secs(5);
+const AGREE_PAUSE: Duration = Duration::from_millis(100);
 const SHAPE_PAUSE: Duration = Duration::from_millis(20);
 /// Messages that were read and have not been passed: offsets to commit. More than any batch has; what is lost of them is a hint.
 const PASSED_MAX: usize = 10_000;
@@ -48,6 +52,9 @@ pub struct Reading {
 pub struct KafkaReader {
     reading: Reading,
     pub(super) tail: Tail,
+    /// Reads on from the place that was found.
+    stream: Option<Tail>,
+    group: String,
     /// Whether everything was read that was there when it was last looked at.
     at_end: bool,
     /// The last number of what was read since the last search; none: nothing was looked for yet.
@@ -77,14 +84,25 @@ enum Behind {
 impl KafkaReader {
     pub fn new(reading: Reading, group: &str, partition: u32) -> Result<Self, KafkaError> {
         let cluster = &reading.cluster;
-        let tail = Tail::new(&cluster.settings, group, cluster.topic(), partition)?;
-        Ok(Self { reading, tail, at_end: false, at: None, passed: VecDeque::new(), has_committed: false })
+        let tail = Tail::search(&cluster.settings, group, cluster.topic(), partition)?;
+        Ok(Self {
+            reading,
+            tail,
+            stream: None,
+            group: group.to_owned(),
+            at_end: false,
+            at: None,
+            passed: VecDeque::new(),
+            has_committed: false,
+        })
     }
 
     /// The first message that holds a record behind `seq`.
     async fn search(&self, seq: u64) -> Result<Behind, KafkaError> {
         let (first, end) = self.tail.bounds().await?;
-        let Some(last) = self.last(first, end).await?.filter(|last| last.last > seq) else { return Ok(Behind::Nothing) };
+        let Some(last) = self.last(first, end).await?.filter(|last| last.last > seq) else {
+            return Ok(Behind::Nothing);
+        };
         let hint = match &self.reading.member {
             Some(member) => member.committed(self.tail.partition).await?,
             None => None,
@@ -159,38 +177,48 @@ impl KafkaReader {
         Ok(Seen { offset: record.offset, prev: first.header.prev, last })
     }
 
-    /// Goes to where the record behind `seq` is.
+    /// Goes to where the record behind `seq` is: the number before it, and whether nothing stands before it any more.
     async fn go_behind(&mut self, seq: u64) -> Result<Option<(u64, bool)>, KafkaError> {
         self.passed.clear();
         self.at_end = false;
+        let found = self.search(seq).await?;
+        let offset = match &found {
+            Behind::Message(seen, _) => seen.offset,
+            Behind::Nothing => self.tail.bounds().await?.1,
+        };
+        self.tail.rest()?;
+        let (settings, Tail { topic, partition, .. }) = (&self.reading.cluster.settings, &self.tail);
+        self.stream = Some(Tail::from(settings, &self.group, topic, *partition, Offset::Offset(offset))?);
+        self.passed.push_back((seq, offset));
         self.at = Some(seq);
-        match self.search(seq).await? {
-            Behind::Message(seen, is_first) => {
-                self.tail.seek(Offset::Offset(seen.offset))?;
-                self.passed.push_back((seq, seen.offset));
-                Ok(Some((seen.prev, is_first)))
-            }
-            Behind::Nothing => {
-                let (_, end) = self.tail.bounds().await?;
-                self.tail.seek(Offset::Offset(end))?;
-                self.passed.push_back((seq, end));
-                Ok(None)
-            }
-        }
+        Ok(match found {
+            Behind::Message(seen, is_first) => Some((seen.prev, is_first)),
+            Behind::Nothing => None,
+        })
     }
 
     async fn find_place(&mut self, place: &Place) -> Result<Found, KafkaError> {
-        let Some((prev, is_first)) = self.go_behind(place.seq).await? else {
-            // The log ends there, or has lost its end.
+        let deadline = Instant::now() + AGREE_TIME;
+        loop {
+            if let Some((prev, is_first)) = self.go_behind(place.seq).await? {
+                // Who comes to another place than the one before the next record is told so when that is read.
+                return Ok(if is_first && prev > place.seq { Found::Trimmed { start: prev } } else { Found::Next });
+            }
+            // The log ends there, or what was behind it is gone, or it has lost its end.
             let last = self.stored_last().await?;
-            if last < place.seq {
+            if last == place.seq {
+                return Ok(Found::Next);
+            }
+            // A transaction is seen in one topic a moment before it is in the other.
+            if Instant::now() < deadline {
+                tokio::time::sleep(AGREE_PAUSE).await;
+            } else if last > place.seq {
+                return Ok(Found::Trimmed { start: last });
+            } else {
                 let (topic, partition) = (self.tail.topic.clone(), self.tail.partition);
                 return Err(KafkaError::TailLost { topic, partition, last, seq: place.seq });
             }
-            return Ok(Found::Next);
-        };
-        // Who comes to another place than the one before the next record is told so when that is read.
-        Ok(if is_first && prev > place.seq { Found::Trimmed { start: prev } } else { Found::Next })
+        }
     }
 
     /// The last number of the partition by the log's own account.
@@ -224,9 +252,10 @@ impl KafkaReader {
             self.go_behind(after).await?;
         }
         loop {
-            let next = match self.tail.poll()? {
+            let Some(stream) = &self.stream else { return Ok(false) };
+            let next = match stream.poll()? {
                 // Who looks wants to know whether there is more; who delivers is told when something comes.
-                Next::Nothing if self.reading.member.is_none() && !self.at_end => match self.tail.next().await? {
+                Next::Nothing if self.reading.member.is_none() && !self.at_end => match stream.next().await? {
                     Some(record) => Next::Message(record),
                     None => Next::End,
                 },
@@ -311,6 +340,15 @@ impl LogReader for KafkaReader {
         self.reading.id
     }
 
+    async fn compaction(&mut self) -> Result<Option<Compaction>, Failure> {
+        let settings = &self.reading.cluster.settings;
+        let kept = settings.retention;
+        match settings.cleanup {
+            Cleanup::Delete => Ok(None),
+            Cleanup::Compact => Ok(Some(Compaction { kept, last: self.stored_last().await? })),
+        }
+    }
+
     async fn find(&mut self, place: &Place) -> Result<Found, Failure> {
         Ok(self.find_place(place).await?)
     }
@@ -324,7 +362,10 @@ impl LogReader for KafkaReader {
     }
 
     async fn wait(&mut self, _after: u64) {
-        self.tail.wait().await;
+        // Who has no place yet finds one with the next read.
+        if let Some(stream) = &self.stream {
+            stream.wait().await;
+        }
     }
 
     async fn shape(&mut self, fingerprint: Fingerprint) -> Result<Arc<TableShape>, Failure> {

@@ -162,8 +162,9 @@ impl KafkaSettings {
         config
     }
 
-    /// Reads where it is told to, without being of any group.
-    pub fn reader(&self, group: &str) -> ClientConfig {
+    /// Reads where it is told to, without being of any group. `wait`: how long a broker that has nothing new holds its answer back; nobody goes
+    /// to another place before it has come.
+    pub fn reader(&self, group: &str, wait: Duration) -> ClientConfig {
         let mut config = self.client();
         // Named because librdkafka wants one; who is assigned by hand never joins it.
         config.set("group.id", group);
@@ -175,7 +176,7 @@ impl KafkaSettings {
         config.set("enable.partition.eof", "true");
         config.set("queued.max.messages.kbytes", (FETCH_BYTES >> 10).to_string());
         config.set("fetch.message.max.bytes", (FETCH_BYTES / 4).to_string());
-        config.set("fetch.wait.max.ms", "500");
+        config.set("fetch.wait.max.ms", wait.as_millis().to_string());
         config.set("fetch.error.backoff.ms", "100");
         config.set("fetch.queue.backoff.ms", "10");
         config

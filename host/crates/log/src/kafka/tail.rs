@@ -18,6 +18,10 @@ use super::settings::KafkaSettings;
 pub const RECORD_HEADER: &str = "mysync";
 /// A broker that has not said anything by then, not even that there is nothing, cannot be reached.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Brokers tell what is new at once, and otherwise are asked again after this long …
+const STREAM_WAIT: Duration = Duration::from_millis(500);
+/// … or after this long by who is about to look elsewhere.
+const SEARCH_WAIT: Duration = Duration::from_millis(5);
 /// Questions that are answered by one broker at once.
 pub const ANSWER_TIME: Duration = Duration::from_secs(10);
 
@@ -69,9 +73,33 @@ impl std::fmt::Debug for Tail {
 }
 
 impl Tail {
-    pub fn new(settings: &KafkaSettings, group: &str, topic: &str, partition: u32) -> Result<Self, KafkaError> {
+    /// Reads from an offset on, or behind it where nothing stands there.
+    pub fn from(
+        settings: &KafkaSettings,
+        group: &str,
+        topic: &str,
+        partition: u32,
+        offset: Offset,
+    ) -> Result<Self, KafkaError> {
+        let tail = Self::new(settings, group, topic, partition, STREAM_WAIT)?;
+        tail.seek(offset)?;
+        Ok(tail)
+    }
+
+    /// Looks here and there.
+    pub fn search(settings: &KafkaSettings, group: &str, topic: &str, partition: u32) -> Result<Self, KafkaError> {
+        Self::new(settings, group, topic, partition, SEARCH_WAIT)
+    }
+
+    fn new(
+        settings: &KafkaSettings,
+        group: &str,
+        topic: &str,
+        partition: u32,
+        wait: Duration,
+    ) -> Result<Self, KafkaError> {
         let mut consumer: BaseConsumer<Told> = settings
-            .reader(group)
+            .reader(group, wait)
             .create_with_context(Told)
             .map_err(|error| KafkaError::of(&format!("reading topic {topic}"), &error))?;
         let came = Arc::new(Notify::new());
@@ -80,13 +108,18 @@ impl Tail {
         Ok(Self { topic: topic.to_owned(), partition, consumer: Arc::new(consumer), came })
     }
 
-    /// Goes on reading at an offset, or behind it where nothing stands there.
+    /// Goes on at an offset, or behind it where nothing stands there.
     pub fn seek(&self, offset: Offset) -> Result<(), KafkaError> {
         let mut list = TopicPartitionList::new();
         let assigned = list
             .add_partition_offset(&self.topic, self.partition as i32, offset)
             .and_then(|()| self.consumer.assign(&list));
         assigned.map_err(|error| KafkaError::of(&self.doing(), &error))
+    }
+
+    /// Reads nothing until it is told where.
+    pub fn rest(&self) -> Result<(), KafkaError> {
+        self.consumer.unassign().map_err(|error| KafkaError::of(&self.doing(), &error))
     }
 
     /// The next message, if it is here.

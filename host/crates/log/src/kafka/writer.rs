@@ -76,18 +76,21 @@ impl KafkaWriter {
             Some(candidate) => candidate,
             None => {
                 let group = settings.capture_name();
-                let (member, changes) = Member::join(settings, &group, &settings.control_topic(), self.cluster.members.clone())?;
+                let (member, changes) =
+                    Member::join(settings, &group, &settings.control_topic(), self.cluster.members.clone())?;
                 self.candidate.insert(Candidate { member, changes, chosen: false })
             }
         };
         candidate.hear();
-        if !candidate.chosen {
-            self.board.capture.set_state(Shown::Standby);
-            info!("standing by: another process captures, or is about to give up");
-        }
+        let mut told = false;
         while !candidate.chosen {
             let change = candidate.changes.recv().await.ok_or(KafkaError::Ending)?;
             candidate.take(change);
+            if !candidate.chosen && !told {
+                self.board.capture.set_state(Shown::Standby);
+                info!("standing by: another process captures");
+                told = true;
+            }
         }
         // It may have been told so long ago, before it stood still. While others join or leave, nobody is asked.
         let mut tries = 0;
@@ -162,7 +165,7 @@ impl Candidate {
 
     fn take(&mut self, change: Change) {
         match change {
-            Change::Given(_) => self.chosen = true,
+            Change::Given(partitions) => self.chosen |= !partitions.is_empty(),
             // Nothing is waited for: the brokers see to it that only one writes.
             Change::Taken(..) => self.chosen = false,
         }
