@@ -12,7 +12,7 @@ use mysync_pipeline::failure::Failure;
 use crate::random::Random;
 
 /// The longest a process stands still: longer than its groups and the broker wait for it.
-const STANDS_MS: u64 = 4000;
+const STANDS_MS: u64 = 3000;
 
 /// A moment at which something may go wrong, or did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -254,6 +254,9 @@ impl Host {
             (state.one_in, state.pauses)
         };
         let random = &self.faults.random;
+        // These come too seldom to be as seldom the worst of moments.
+        let is_rare = matches!(moment, Moment::Revoking | Moment::TakingOver | Moment::Claiming);
+        let one_in = if is_rare { one_in.div_ceil(4) } else { one_in };
         if one_in == 0 || !random.one_in(one_in) {
             return Ok(());
         }

@@ -78,8 +78,7 @@ pub fn play(seed: u64, scenario: Scenario) -> u64 {
     simulated(async {
         let world = World::new(seed, scenario);
         if scenario.loads {
-            let put = |key| Change::Put { key, value: format!("before {key}") };
-            world.history.commit((0..KEYS_BEFORE).map(put).collect());
+            world.history.commit(rows_from_before());
         }
         let mut paused: Vec<Task> = Vec::new();
         for _ in 0..1 + world.random.below(5) {
@@ -93,6 +92,10 @@ pub fn play(seed: u64, scenario: Scenario) -> u64 {
         world.come_to_rest().await;
         world.random.steps()
     })
+}
+
+pub fn rows_from_before() -> Vec<Change> {
+    (0..KEYS_BEFORE).map(|key| Change::Put { key, value: format!("before {key}") }).collect()
 }
 
 impl World {

@@ -219,7 +219,7 @@ pub struct SimConnector {
 }
 
 /// A store that is slow now and then: longer than a group waits for who gives up a partition.
-const SLOW_MS: u64 = 3000;
+const SLOW_MS: u64 = 2000;
 
 impl SimConnector {
     async fn at(&self, moment: Moment) -> Result<(), Failure> {

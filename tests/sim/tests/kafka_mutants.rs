@@ -19,7 +19,7 @@ fn every_mistake_is_found() {
     let whole = Scenario { partitions: 1, ..pauses };
     let mutants: [(Mutant, Scenario); 19] = [
         (CheckpointOutsideTransaction, kills),
-        (CommitOnPartialBatch, Scenario { failing: 10, ..kills }),
+        (CommitOnPartialBatch, kills),
         (CommitRetried, kills),
         (LeaderNotFenced, whole),
         (CheckpointReadTooEarly, kills),
@@ -30,7 +30,7 @@ fn every_mistake_is_found() {
         (RevokedNotFenced, pauses),
         (SequencesBeginAnew, Scenario { losses: true, ..pauses }),
         (ShapeNotAwaited, kills),
-        (SilenceTakenForLoss, pauses),
+        (SilenceTakenForLoss, Scenario { partitions: 4, processes: 4, storms: true, ..pauses }),
         (TrimmedUnread, Scenario { retention: true, ..pauses }),
         (PositionMovedAtBegin, kills),
         (NewHalfFromOldKey, pauses),

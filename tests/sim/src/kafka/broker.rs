@@ -19,7 +19,7 @@ use crate::faults::{Faults, Host, Moment};
 use crate::random::Random;
 
 /// A transaction that is not ended by then is aborted.
-const TRANSACTION: Duration = Duration::from_millis(2500);
+const TRANSACTION: Duration = Duration::from_millis(1500);
 /// Between a request and its effect, at most.
 const WAY_US: u64 = 800;
 /// What came late came by then.
@@ -337,7 +337,7 @@ impl Broker {
         let broker = self.clone();
         tokio::spawn(async move {
             for partition in touched {
-                let most_us = if broker.random.one_in(20) { 300_000 } else { 2000 };
+                let most_us = if broker.random.one_in(40) { 200_000 } else { 1000 };
                 sleep(Duration::from_micros(broker.random.below(most_us))).await;
                 let mut state = broker.state();
                 if state.transaction.as_ref().is_none_or(|t| t.number != number) {

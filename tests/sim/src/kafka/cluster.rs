@@ -16,7 +16,7 @@ use crate::bell::Bell;
 use crate::faults::{Faults, Moment, Tally};
 use crate::history::{Change, History};
 use crate::random::Random;
-use crate::scenario::simulated;
+use crate::scenario::{rows_from_before, simulated};
 use crate::store::{self, SimStore, in_the_end};
 
 /// What a history may hold.
@@ -33,6 +33,10 @@ pub struct Scenario {
     pub pauses: bool,
     /// Whether records are deleted that the group has passed.
     pub retention: bool,
+    /// Whether processes come and go all the time, so that partitions move about.
+    pub storms: bool,
+    /// Whether rows were there before the log, and are loaded by a dump.
+    pub loads: bool,
     /// Whether the store may be emptied, lose a fence, or go back, or the log be replaced.
     pub losses: bool,
     pub mutant: Option<Mutant>,
@@ -65,6 +69,9 @@ struct Cluster {
 pub fn play(seed: u64, scenario: Scenario) -> Played {
     simulated(async {
         let mut cluster = Cluster::new(seed, scenario);
+        if scenario.loads {
+            cluster.shared.history.commit(rows_from_before());
+        }
         cluster.live().await;
         cluster.come_to_rest().await;
         Played { tally: cluster.faults.tally(), steps: cluster.random.steps() }
@@ -81,10 +88,11 @@ impl Cluster {
         let history = History::new(partitions, LIMITS.rows_max as usize);
         let shared = Shared {
             broker: Broker::new(partitions, random.clone(), faults.clone(), mutant),
-            store: SimStore::new(history.clone(), random.clone(), partitions, mutant, false),
+            store: SimStore::new(history.clone(), random.clone(), partitions, mutant, scenario.loads),
             history,
             stops: Arc::default(),
             resumed: Bell::default(),
+            loads: scenario.loads,
             tasks: Arc::new(AtomicU64::new(1)),
             began: Instant::now(),
         };
@@ -97,7 +105,7 @@ impl Cluster {
                 self.start();
             }
             self.happen();
-            sleep(Duration::from_micros(1000 + self.random.below(250_000))).await;
+            sleep(Duration::from_micros(1000 + self.random.below(350_000))).await;
             self.look();
         }
     }
@@ -118,11 +126,18 @@ impl Cluster {
     }
 
     fn happen(&mut self) {
-        let Scenario { processes, pauses, retention, losses, .. } = self.scenario;
-        match self.random.below(20) {
+        let Scenario { processes, pauses, retention, losses, storms, .. } = self.scenario;
+        if storms && self.random.one_in(4) {
+            match self.any() {
+                Some(process) if self.random.one_in(2) => process.end(),
+                _ if self.running() < processes => self.start(),
+                _ => {}
+            }
+        }
+        match self.random.below(24) {
             0 => self.any().into_iter().for_each(|process| process.host.gate.kill()),
             1 | 2 if pauses => {
-                let standing = 1 + self.random.below(4000);
+                let standing = 1 + self.random.below(3000);
                 self.any().into_iter().for_each(|process| process.host.stand_for(standing));
             }
             3 | 4 if self.running() < processes => self.start(),
@@ -137,7 +152,7 @@ impl Cluster {
 
     /// Some transactions over few keys, so that they meet.
     fn commit(&self) {
-        for _ in 0..1 + self.random.below(3) {
+        for _ in 0..1 + self.random.below(2) {
             let change = |_| {
                 let key = self.random.below(KEYS) as i64;
                 let value = format!("v{}", self.random.below(1 << 40));
@@ -256,7 +271,7 @@ impl Cluster {
         timeout(CALM, ended).await.expect("a process ends when it is asked to");
         self.look();
         assert!(self.is_at_rest(), "the end of a process undid something");
-        judge::judge(&self.shared.broker, &self.shared.history);
+        judge::judge(&self.shared.broker, &self.shared.history, self.scenario.loads);
     }
 
     /// The store holds what the source holds, and its fences say so.

@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Who is silent for longer is no member any more. Shorter than in life, as everything here is.
-pub const SESSION: Duration = Duration::from_millis(1500);
+pub const SESSION: Duration = Duration::from_millis(1000);
 /// Who does not give up in this time what it is asked to is no member any more.
-const REBALANCE: Duration = Duration::from_millis(2500);
+const REBALANCE: Duration = Duration::from_millis(2000);
 
 pub type MemberId = u64;
 

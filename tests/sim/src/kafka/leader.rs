@@ -73,7 +73,7 @@ impl KafkaLeader {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(Refusal::Concurrent)) => sleep(Duration::from_millis(1)).await,
                 Ok(Err(refusal)) => return Err(Failure::transient("SIM_PRODUCER", format!("{what}: {refusal:?}"))),
-                Err(_) if failed < RETRANSMISSIONS => failed += 1,
+                Err(_) if failed < RETRANSMISSIONS && !self.broker.is(Mutant::CommitOnPartialBatch) => failed += 1,
                 Err(failure) => return Err(failure),
             }
         }

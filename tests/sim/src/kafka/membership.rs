@@ -11,7 +11,7 @@ use super::group::{MemberId, SESSION};
 use crate::faults::Moment;
 
 /// How often members say that they are alive.
-pub const BEAT: Duration = Duration::from_millis(400);
+pub const BEAT: Duration = Duration::from_millis(300);
 
 /// One process' part in the group.
 #[derive(Debug, Clone)]

@@ -29,9 +29,9 @@ use crate::store::SimStore;
 use crate::writer::SimPlugin;
 
 /// A task that was told to end has this long before its partition is given up all the same: the fence protects.
-const REVOCATION: Duration = Duration::from_millis(1000);
+const REVOCATION: Duration = Duration::from_millis(700);
 /// Rows of a block at most: fewer than the largest transactions have.
-const BLOCK_ROWS: u64 = 6;
+const BLOCK_ROWS: u64 = 8;
 
 /// What processes share.
 #[derive(Debug, Clone)]
@@ -43,6 +43,8 @@ pub struct Shared {
     pub stops: Arc<Mutex<Vec<&'static str>>>,
     /// An operator has stopped tasks go on.
     pub resumed: Bell,
+    /// Whether a dump brings what was there before the log.
+    pub loads: bool,
     pub tasks: Arc<AtomicU64>,
     /// When the world began.
     pub began: Instant,
@@ -71,7 +73,8 @@ impl Process {
         let beating = membership.clone();
         let beats = Gate::default();
         host.spawn(beats.clone(), async move { beating.beat().await });
-        let mut source = SimSource::new(shared.history.clone(), broker.random.clone(), BLOCK_ROWS, broker.mutant);
+        let mut source = SimSource::new(shared.history.clone(), broker.random.clone(), BLOCK_ROWS, broker.mutant)
+            .loading(shared.loads);
         let mut log = KafkaLeader::new(broker.clone(), membership.clone(), host.clone(), shared.began);
         let (ending, ended) = (self.shutdowns[0].ending(), self.ended.clone());
         host.spawn(Gate::default(), async move {
