@@ -8,8 +8,7 @@ use mysync_binlog::source::{MysqlSettings, Selected, StartAt};
 use mysync_binlog::tls::{TlsMode as BinlogTlsMode, TlsSettings};
 use mysync_connectors::redis;
 use mysync_log::kafka;
-use mysync_log::{LogError, LogSettings as EmbeddedLogSettings, OutsideReader, Seen};
-use mysync_pipeline::failure::Failure;
+use mysync_log::{LogError, LogSettings as EmbeddedLogSettings, Seen};
 use mysync_wasm::{Grant, Limits, PluginSettings};
 use sha2::{Digest, Sha256};
 
@@ -128,7 +127,7 @@ pub fn kafka(log: &KafkaSettings, partitions: u32) -> Result<kafka::KafkaSetting
     })
 }
 
-/// The log as the configuration wants it, seen from outside.
+/// The embedded log as the configuration wants it, seen from outside.
 pub fn look(log: &LogSettings) -> Result<Seen, LogError> {
     let seen = mysync_log::look(&log.dir)?;
     let (stored, configured) = (seen.partitions, log.partitions);
@@ -136,12 +135,6 @@ pub fn look(log: &LogSettings) -> Result<Seen, LogError> {
         return Err(LogError::Partitions { dir: log.dir.clone(), stored, configured });
     }
     Ok(seen)
-}
-
-/// Every partition of a log that another process may be writing, as `consumer` sees it.
-pub fn readers(log: &LogSettings, consumer: &str) -> Result<Vec<OutsideReader>, Failure> {
-    let partitions = mysync_log::partitions(&log.dir)?;
-    (0..partitions).map(|partition| Ok(mysync_log::read_only(&log.dir, consumer, partition)?)).collect()
 }
 
 /// A Redis, with its certificates read.

@@ -7,15 +7,16 @@ use mysync_binlog::preflight::{self, Finding, Level};
 use mysync_binlog::source::goes_on;
 use mysync_change::fence::{Fence, Place};
 use mysync_connectors::redis::Redis;
+use mysync_log::kafka;
 use mysync_log::{LogError, Seen};
 use mysync_pipeline::failure::Failure;
 use mysync_pipeline::feed::Feed;
 use mysync_pipeline::ports::{Found, LogReader};
 use mysync_wasm::{Engine, EngineSettings, Plugin};
 
-use crate::config::{ConnectorSettings, FirstLoad, LogSettings, Settings, WriterSettings};
+use crate::config::{ConnectorSettings, FirstLoad, KafkaSettings, LogKind, LogSettings, Settings, WriterSettings};
 use crate::fault::{EXIT_FAILED, Fault};
-use crate::{adapters, telemetry};
+use crate::{adapters, outside, telemetry};
 
 /// In place of a log's id: the replica that looks is not the one that runs.
 const CHECKING: &str = "check";
@@ -26,7 +27,7 @@ const OK: Level = Level::Ok;
 enum Log {
     /// There is none: the first start makes it.
     New,
-    Seen(Seen),
+    Seen(Seen, outside::Log),
     /// It is refused, and nothing can be held against it.
     Refused,
 }
@@ -52,8 +53,11 @@ pub async fn run(config: &Path) -> Result<ExitCode, Fault> {
     };
     tell(configuration(&settings));
     tell(vec![log_directory(&settings.log)]);
-    let (log, found) = look(&settings.log);
-    tell(vec![found]);
+    let (log, found) = match &settings.log.kind {
+        LogKind::Embedded(_) => look(&settings.log),
+        LogKind::Kafka(kafka) => look_at_cluster(&settings.log, kafka).await,
+    };
+    tell(found);
     tell(source(&settings, &log).await);
     let (found, begin_with_dumps) = stores(&settings, &log).await;
     tell(found);
@@ -76,7 +80,7 @@ fn configuration(settings: &Settings) -> Vec<Finding> {
 async fn source(settings: &Settings, log: &Log) -> Vec<Finding> {
     let replica = adapters::replica(&settings.source, CHECKING);
     let checkpoint = match log {
-        Log::Seen(seen) => seen.checkpoint.as_ref(),
+        Log::Seen(seen, _) => seen.checkpoint.as_ref(),
         Log::New | Log::Refused => None,
     };
     let mut findings = match preflight::diagnose(&replica, checkpoint).await {
@@ -114,21 +118,83 @@ fn log_directory(log: &LogSettings) -> Finding {
     }
 }
 
-/// The log, also while another process has it: that is no reason not to look.
-fn look(settings: &LogSettings) -> (Log, Finding) {
-    const CODE: &str = "LOG_STATE";
+/// The embedded log, also while another process has it: that is no reason not to look.
+fn look(settings: &LogSettings) -> (Log, Vec<Finding>) {
     let dir = settings.dir.display();
     match adapters::look(settings) {
         Ok(seen) => {
-            let to = match &seen.checkpoint {
-                Some(checkpoint) => format!("capture has come to {}", checkpoint.position),
-                None => "capture has not begun".to_owned(),
-            };
-            let found = finding(OK, CODE, format!("{dir} holds log {}: {to}", seen.id));
-            (Log::Seen(seen), found)
+            let found = holds(&dir.to_string(), &seen);
+            (Log::Seen(seen, outside::Log::Embedded(settings.dir.clone())), vec![found])
         }
-        Err(LogError::Absent { .. }) => (Log::New, finding(OK, CODE, format!("{dir} holds no log yet"))),
-        Err(error) => (Log::Refused, failed(error.into())),
+        Err(LogError::Absent { .. }) => (Log::New, vec![holds_none(&dir.to_string())]),
+        Err(error) => (Log::Refused, vec![failed(error.into())]),
+    }
+}
+
+/// The cluster, its topics, and the log in them. Nothing is made, and no group is joined.
+async fn look_at_cluster(settings: &LogSettings, kafka: &KafkaSettings) -> (Log, Vec<Finding>) {
+    let found = match adapters::kafka(kafka, settings.partitions) {
+        Ok(settings) => kafka::look(settings).await,
+        Err(fault) => return (Log::Refused, vec![finding(Level::Fail, fault.code, fault.message)]),
+    };
+    let found = match found {
+        Ok(found) => found,
+        Err(error) => return (Log::Refused, vec![failed(error.into())]),
+    };
+    let mut findings = vec![finding(
+        OK,
+        "KAFKA_CLUSTER",
+        format!("cluster {} answers at {}", found.cluster, kafka.brokers.join(", ")),
+    )];
+    for breach in &found.allowed {
+        findings.push(finding(Level::Warn, "KAFKA_SETTING", format!("allowed by log.allow: {}", breach.what)));
+    }
+    for breach in &found.refused {
+        let message = format!("{}. Whoever can live with that adds \"{}\" to log.allow", breach.what, breach.setting);
+        findings.push(finding(Level::Fail, "KAFKA_SETTING", message));
+    }
+    let missing = found.missing.join(", ");
+    let holder = holder(settings);
+    let log = match found.log {
+        Some(_) if found.records_gone => {
+            let message = format!("{holder} holds a log, and the topic with its records was deleted: {missing}");
+            findings.push(finding(Level::Fail, "KAFKA_TOPIC_MISSING", message));
+            return (Log::Refused, findings);
+        }
+        Some((seen, readers)) => {
+            findings.push(holds(&holder, &seen));
+            Log::Seen(seen, outside::Log::Kafka(readers))
+        }
+        None => {
+            findings.push(holds_none(&holder));
+            Log::New
+        }
+    };
+    if !missing.is_empty() {
+        findings.push(finding(OK, "KAFKA_TOPICS", format!("a start makes what is missing: {missing}")));
+    }
+    (log, findings)
+}
+
+const LOG_STATE: &str = "LOG_STATE";
+
+fn holds(holder: &str, seen: &Seen) -> Finding {
+    let to = match &seen.checkpoint {
+        Some(checkpoint) => format!("capture has come to {}", checkpoint.position),
+        None => "capture has not begun".to_owned(),
+    };
+    finding(OK, LOG_STATE, format!("{holder} holds log {}: {to}", seen.id))
+}
+
+fn holds_none(holder: &str) -> Finding {
+    finding(OK, LOG_STATE, format!("{holder} holds no log yet"))
+}
+
+/// Where the log is.
+fn holder(settings: &LogSettings) -> String {
+    match &settings.kind {
+        LogKind::Embedded(_) => settings.dir.display().to_string(),
+        LogKind::Kafka(kafka) => format!("prefix {} on Kafka", kafka.prefix),
     }
 }
 
@@ -177,10 +243,10 @@ async fn standing(
     loop {
         let found = match (log, &fence) {
             (Log::New, Some(fence)) => replaced(settings, &writer.name, fence, None),
-            (Log::Seen(seen), Some(fence)) if fence.log != seen.id.to_string() => {
+            (Log::Seen(seen, _), Some(fence)) if fence.log != seen.id.to_string() => {
                 replaced(settings, &writer.name, fence, Some(seen))
             }
-            (Log::Seen(_), fence) => way_on(settings, writer, partition, fence.as_ref()).await?,
+            (Log::Seen(_, log), fence) => way_on(log, writer, partition, fence.as_ref()).await?,
             (_, fence) => stands(writer, partition, fence.as_ref()),
         };
         if found.level == OK {
@@ -213,26 +279,26 @@ fn stands(writer: &WriterSettings, partition: u32, fence: Option<&Fence>) -> Fin
 }
 
 fn replaced(settings: &LogSettings, writer: &str, fence: &Fence, seen: Option<&Seen>) -> Finding {
-    let dir = settings.dir.display();
+    let holder = holder(settings);
     let (holds, first) = match seen {
         Some(seen) => (format!("log {}", seen.id), ""),
         None => ("none".to_owned(), "mysync run # makes a new one; then "),
     };
     let message =
-        format!("the store was last written for writer {writer} from log {}, and {dir} holds {holds}", fence.log);
+        format!("the store was last written for writer {writer} from log {}, and {holder} holds {holds}", fence.log);
     let cure = format!("bring that log back; or, if it is gone for good: {first}mysync writer rebase {writer}");
     Finding { cure: Some(cure), ..finding(Level::Fail, "LOG_REPLACED", message) }
 }
 
 /// Whether the log holds what comes next for a writer.
 async fn way_on(
-    settings: &LogSettings,
+    log: &outside::Log,
     writer: &WriterSettings,
     partition: u32,
     fence: Option<&Fence>,
 ) -> Result<Finding, Failure> {
     let name = &writer.name;
-    let mut log = mysync_log::read_only(&settings.dir, name, partition)?;
+    let mut log = log.reader(name, partition).await?;
     let fail = |code, message: String, cure: &str| {
         let cure = format!("mysync writer {cure}");
         Ok(Finding {
@@ -253,7 +319,21 @@ async fn way_on(
         return Ok(stands(writer, partition, None));
     }
     let begins = fence.map_or_else(Place::default, |fence| fence.applied.clone());
+    let compacted = log.compaction().await?.is_some();
+    let rebuilds = begins.seq == 0 || fence.is_some_and(|fence| fence.rebuild.is_some());
+    if compacted && rebuilds {
+        // The last record of each key is all it needs.
+        return Ok(stands(writer, partition, fence));
+    }
     if let Found::Trimmed { start } = log.find(&begins).await? {
+        if compacted {
+            let message = format!("it goes on behind seq {}, and records behind that were removed already", begins.seq);
+            return fail(
+                "REBUILD_NEEDED",
+                message,
+                &format!("rewind {name} # once its keys are removed from the store"),
+            );
+        }
         let code = if begins.seq == 0 { "LOG_INCOMPLETE" } else { "LOG_TRIMMED" };
         let message = format!("it goes on behind seq {}, and the log begins behind {start}", begins.seq);
         return fail(code, message, &format!("rebase {name} --to start; then mysync dump --writer {name}"));
@@ -285,9 +365,9 @@ async fn writers(settings: &Settings, log: &Log) -> Vec<Finding> {
 async fn accepts(engine: &Engine, settings: &Settings, writer: &WriterSettings, log: &Log) -> Result<(), Failure> {
     let plugin = Plugin::load(engine, adapters::plugin(writer, settings.log.partitions)).await?;
     let instance = plugin.start().await?;
-    if let Log::Seen(_) = log {
+    if let Log::Seen(_, log) = log {
         // Every partition knows all of them.
-        let mut log = mysync_log::read_only(&settings.log.dir, &writer.name, 0)?;
+        let mut log = log.reader(&writer.name, 0).await?;
         let mut feed = Feed::new(&writer.name, &writer.tables, &mut log, instance, &Place::default());
         feed.show_latest_shapes().await?;
     }

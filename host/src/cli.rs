@@ -15,6 +15,24 @@ Exit codes:
   2    the command line or the configuration cannot be used, or the running process cannot be reached
   130  ended at once by SIGINT (143: by SIGTERM); for `run`, `capture` and `deliver` by a second one";
 
+const JSON_RECORDS: &str = "\
+With --json each record is an object of:
+  seq               its number in the log
+  partition         and, on Kafka, offset: of the message that holds it
+  committed         when the source committed its transaction, or a dump has read the row: RFC 3339 in UTC
+  transaction       GTID, or FILE:OFFSET where there is none; dump/NUMBER:CHUNK for rows that a dump has read
+  file, file_offset where the transaction stands in the binlog, or of which chunk of a dump it is
+  row               its number in the transaction
+  ends_transaction  whether it is the last one of its transaction in its partition
+  database, table   absent for a record of no table
+  operation         insert, update, delete, read (by a dump), move-out and move-in (both halves of a changed key), or what happened to the
+                    table, such as truncate
+  statement         of what happened to the table
+  before, after     the row by column: a text, null, or {\"hex\": TEXT} for bytes. Numbers are texts too, so that no digit is lost.
+                    Columns that the source did not send are absent
+  writer            for which alone it is, of rows that a dump has read
+What is absent has no key.";
+
 /// Keeps Redis equal to MySQL, through sandboxed writers.
 #[derive(Debug, Parser)]
 #[command(name = "mysync", version, after_help = EXIT_CODES)]
@@ -130,7 +148,8 @@ pub struct WhichDump {
 
 #[derive(Debug, Subcommand)]
 pub enum LogCommand {
-    /// Prints records, one a line
+    /// Prints records, one a line: SEQ PARTITION TIME TRANSACTION/ROW TABLE OPERATION IMAGES, where PARTITION is PARTITION@OFFSET on Kafka
+    #[command(after_long_help = JSON_RECORDS)]
     Tail(TailOptions),
 }
 
@@ -144,6 +163,18 @@ pub struct TailOptions {
     /// Go on with what comes
     #[arg(long, short)]
     pub follow: bool,
+    /// One JSON object a line, with every value whole: see below
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which writer, and the process that is told.
+#[derive(Debug, Args)]
+pub struct WhichWriter {
+    /// The writer's name: that of its file
+    pub name: String,
+    #[command(flatten)]
+    pub process: Process,
 }
 
 #[derive(Debug, Subcommand)]
@@ -152,36 +183,26 @@ pub enum WriterCommand {
     Rewind(RewindOptions),
     /// Takes this log in place of the one the store was last written from: after the log's directory was lost or replaced
     Rebase(RebaseOptions),
-    /// Starts it again in the running process, with both of its files as they are now: after what stopped it was mended
-    Resume(ResumeOptions),
-}
-
-#[derive(Debug, Args)]
-pub struct ResumeOptions {
-    /// The writer's name: that of its file
-    pub name: String,
-    #[command(flatten)]
-    pub config: ConfigFile,
+    /// Starts it again in the running process, with both of its files as they are now: after what stopped it was mended. Where several
+    /// processes deliver, name the one in which it has stopped by --admin
+    Resume(WhichWriter),
 }
 
 #[derive(Debug, Args)]
 pub struct RewindOptions {
-    /// The writer's name: that of its file
-    pub name: String,
     #[command(flatten)]
-    pub config: ConfigFile,
+    pub writer: WhichWriter,
     /// `start`; the sequence number of the record behind which to begin, or the record to begin with as PARTITION@OFFSET in Kafka: only the
-    /// partition that holds it moves; or a time such as 2026-11-25T10:00:00Z: what was committed from then on is written again
+    /// partition that holds it moves; or a time such as 2026-11-25T10:00:00Z: what the source committed from then on is written again, and a
+    /// partition without any of that stays where it is
     #[arg(long, value_name = "start|SEQ|TIME|PARTITION@OFFSET", default_value = "start", value_parser = RewindTo::parse)]
     pub to: RewindTo,
 }
 
 #[derive(Debug, Args)]
 pub struct RebaseOptions {
-    /// The writer's name: that of its file
-    pub name: String,
     #[command(flatten)]
-    pub config: ConfigFile,
+    pub writer: WhichWriter,
     /// `start`: everything this log holds; `end`: only what comes from now on
     #[arg(long, value_name = "start|end", default_value = "start")]
     pub to: RebaseTo,
@@ -284,7 +305,7 @@ mod tests {
         assert!(RewindTo::parse("2026-11-24T11:30:45").unwrap_err().contains("no zone"));
         let cli = Cli::try_parse_from(["mysync", "writer", "rebase", "users", "--to", "end"]).unwrap();
         assert!(
-            matches!(cli.command, Command::Writer(WriterCommand::Rebase(options)) if options.to == RebaseTo::End && options.name == "users")
+            matches!(cli.command, Command::Writer(WriterCommand::Rebase(options)) if options.to == RebaseTo::End && options.writer.name == "users")
         );
     }
 }

@@ -10,6 +10,7 @@ mod config;
 mod dump;
 mod fault;
 mod moment;
+mod outside;
 mod records;
 mod role;
 mod signals;
@@ -32,7 +33,7 @@ use tracing::{info, warn};
 
 use admin::dumps::Dumps;
 use admin::{Admin, COMMANDS_MAX, Observed};
-use cli::{Cli, Command, ConfigFile, LogCommand, RunOptions, WriterCommand};
+use cli::{Cli, Command, LogCommand, RunOptions, WhichWriter, WriterCommand};
 use config::Settings;
 use fault::Fault;
 use role::Role;
@@ -50,13 +51,9 @@ fn main() -> ExitCode {
         Command::Status(options) => status::run(&options),
         Command::Dump(options) => runtime().and_then(|runtime| runtime.block_on(dump::run(&options))),
         Command::Log(LogCommand::Tail(options)) => runtime().and_then(|runtime| runtime.block_on(tail::run(&options))),
-        Command::Writer(WriterCommand::Rewind(options)) => {
-            move_writer(&options.name, &options.config, Move::Rewind(options.to))
-        }
-        Command::Writer(WriterCommand::Rebase(options)) => {
-            move_writer(&options.name, &options.config, Move::Rebase(options.to))
-        }
-        Command::Writer(WriterCommand::Resume(options)) => writer::resume(&options.name, &options.config),
+        Command::Writer(WriterCommand::Rewind(options)) => move_writer(&options.writer, Move::Rewind(options.to)),
+        Command::Writer(WriterCommand::Rebase(options)) => move_writer(&options.writer, Move::Rebase(options.to)),
+        Command::Writer(WriterCommand::Resume(options)) => writer::resume(&options),
     };
     done.unwrap_or_else(|fault| {
         eprintln!("{fault}");
@@ -64,8 +61,8 @@ fn main() -> ExitCode {
     })
 }
 
-fn move_writer(name: &str, config: &ConfigFile, to: Move) -> Result<ExitCode, Fault> {
-    runtime()?.block_on(writer::run(name, config, to))
+fn move_writer(which: &WhichWriter, to: Move) -> Result<ExitCode, Fault> {
+    runtime()?.block_on(writer::run(which, to))
 }
 
 fn run(options: &RunOptions, role: Role) -> Result<ExitCode, Fault> {

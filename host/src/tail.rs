@@ -1,5 +1,7 @@
 //! `mysync log tail`: the log, one record a line.
 
+mod json;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -12,13 +14,14 @@ use mysync_change::envelope::EnvelopeError;
 use mysync_change::image::{Image, Value};
 use mysync_change::rows::Operation;
 use mysync_change::schema::{Fingerprint, TableShape};
-use mysync_pipeline::failure::Failure;
+use mysync_pipeline::failure::{Failure, Kind};
 use mysync_pipeline::ports::LogReader;
 
 use crate::cli::TailOptions;
+use crate::config;
 use crate::fault::Fault;
+use crate::outside::{self, Reader};
 use crate::records::{self, Body, Record};
-use crate::{adapters, config};
 
 /// How often a log that is followed is looked at: soon enough for a person who watches.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -29,9 +32,9 @@ const SHOWN_CHARS: usize = 200;
 const CONSUMER: &str = "mysync log tail";
 
 /// A partition, and its records that were read and not yet printed.
-struct Partition<L> {
+struct Partition {
     number: usize,
-    log: L,
+    log: Reader,
     after: u64,
     lines: VecDeque<(u64, String)>,
     ended: bool,
@@ -46,22 +49,30 @@ struct Shapes {
 
 pub async fn run(options: &TailOptions) -> Result<ExitCode, Fault> {
     let log = config::load_log(&options.config.config)?;
-    let logs = adapters::readers(&log, CONSUMER)?;
+    let readers = outside::readers(&log, CONSUMER).await?;
     let mut out = io::BufWriter::new(io::stdout().lock());
-    print(logs, options.from, options.follow, &mut out).await?;
+    print(readers, options, &mut out).await?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Prints the records behind `from` of all partitions, in the order of their sequence numbers. With `follow` it does not return.
-pub async fn print<L: LogReader>(logs: Vec<L>, from: u64, follow: bool, out: &mut impl Write) -> Result<(), Failure> {
+async fn print(logs: Vec<Reader>, options: &TailOptions, out: &mut impl Write) -> Result<(), Failure> {
+    let TailOptions { from, follow, json, .. } = *options;
     let parts = logs.into_iter().enumerate();
-    let mut partitions: Vec<Partition<L>> = parts
+    let mut partitions: Vec<Partition> = parts
         .map(|(number, log)| Partition { number, log, after: from, lines: VecDeque::new(), ended: false })
         .collect();
     let mut shapes = Shapes::default();
     loop {
         for partition in &mut partitions {
-            partition.fill(&mut shapes).await?;
+            match partition.fill(&mut shapes, json).await {
+                // Whoever follows waits for what is away for a while.
+                Err(failure) if follow && failure.kind == Kind::Transient => {
+                    eprintln!("mysync: [{}] {}", failure.code, failure.message);
+                    partition.ended = true;
+                }
+                filled => filled?,
+            }
         }
         let next = partitions.iter_mut().filter(|partition| !partition.lines.is_empty());
         match next.min_by_key(|partition| partition.lines.front().map(|(seq, _)| *seq)) {
@@ -87,8 +98,8 @@ pub async fn print<L: LogReader>(logs: Vec<L>, from: u64, follow: bool, out: &mu
     }
 }
 
-impl<L: LogReader> Partition<L> {
-    async fn fill(&mut self, shapes: &mut Shapes) -> Result<(), Failure> {
+impl Partition {
+    async fn fill(&mut self, shapes: &mut Shapes, json: bool) -> Result<(), Failure> {
         if self.ended || !self.lines.is_empty() {
             return Ok(());
         }
@@ -107,19 +118,30 @@ impl<L: LogReader> Partition<L> {
                     shapes.known.insert(fingerprint, self.log.shape(fingerprint).await?);
                 }
             }
-            let (number, after) = (self.number, self.after);
-            let lines = &mut self.lines;
+            let (number, after, offset) = (self.number, self.after, self.log.offset());
+            let (lines, mut unreadable) = (&mut self.lines, None);
             records::each(&block, |record| {
-                if record.seq > after {
-                    let fingerprint = Fingerprint(record.header.shape);
-                    let shape = shapes.known.get(&fingerprint).map(Arc::as_ref);
-                    if let Some(shape) = shape.filter(|_| shapes.printed.insert(fingerprint)) {
-                        lines.push_back((record.seq, shape_line(number, &record, shape)));
-                    }
-                    lines.push_back((record.seq, line(number, &record, shape)));
+                if record.seq <= after || unreadable.is_some() {
+                    return;
                 }
+                let fingerprint = Fingerprint(record.header.shape);
+                let shape = shapes.known.get(&fingerprint).map(Arc::as_ref);
+                if json {
+                    match json::line(number, offset, &record, shape) {
+                        Ok(line) => lines.push_back((record.seq, line)),
+                        Err(failure) => unreadable = Some(failure),
+                    }
+                    return;
+                }
+                if let Some(shape) = shape.filter(|_| shapes.printed.insert(fingerprint)) {
+                    lines.push_back((record.seq, shape_line(number, offset, &record, shape)));
+                }
+                lines.push_back((record.seq, line(number, offset, &record, shape)));
             })
             .map_err(damaged)?;
+            if let Some(failure) = unreadable {
+                return Err(failure);
+            }
             self.after = block.last_seq().unwrap_or(after).max(after);
         }
         Ok(())
@@ -131,9 +153,9 @@ fn damaged(error: EnvelopeError) -> Failure {
 }
 
 /// `SEQ PARTITION TIME TRANSACTION/ROW TABLE OPERATION IMAGES`, with ` .` at the end of a transaction.
-fn line(partition: usize, record: &Record<'_>, shape: Option<&TableShape>) -> String {
+fn line(partition: usize, offset: Option<i64>, record: &Record<'_>, shape: Option<&TableShape>) -> String {
     let header = &record.header;
-    let mut text = head(partition, record);
+    let mut text = head(partition, offset, record);
     let written = match &record.body {
         Body::Event(event) => {
             let table = plain(&format!("{}.{}", event.database, event.table));
@@ -162,7 +184,7 @@ fn line(partition: usize, record: &Record<'_>, shape: Option<&TableShape>) -> St
 }
 
 /// The same as a line about the shape that the record is the first to have: `TABLE shape (COLUMN KIND ATTRIBUTES, …) key (COLUMN, …)`.
-fn shape_line(partition: usize, record: &Record<'_>, shape: &TableShape) -> String {
+fn shape_line(partition: usize, offset: Option<i64>, record: &Record<'_>, shape: &TableShape) -> String {
     let name = |at: &u16| shape.columns.get(usize::from(*at)).map_or("?", |column| column.name.as_str());
     let columns = shape.columns.iter().map(|column| {
         let attributes = column.attributes.iter().map(|(key, value)| format!(" {key}={value}")).collect::<String>();
@@ -170,18 +192,20 @@ fn shape_line(partition: usize, record: &Record<'_>, shape: &TableShape) -> Stri
     });
     let (columns, key) = (columns.collect::<Vec<_>>(), shape.primary_key.iter().map(name).collect::<Vec<_>>());
     let text = format!("{} shape ({}) key ({})", shape.full_name(), columns.join(", "), key.join(", "));
-    format!("{}{}\n", head(partition, record), plain(&text))
+    format!("{}{}\n", head(partition, offset, record), plain(&text))
 }
 
-/// `SEQ PARTITION TIME TRANSACTION/ROW `. A GTID is followed by its place in the binlog: `GTID@FILE:OFFSET`.
-fn head(partition: usize, record: &Record<'_>) -> String {
+/// `SEQ PARTITION TIME TRANSACTION/ROW `. A GTID is followed by its place in the binlog: `GTID@FILE:OFFSET`; on Kafka a partition by the offset
+/// there: `PARTITION@OFFSET`.
+fn head(partition: usize, offset: Option<i64>, record: &Record<'_>) -> String {
     let (transaction, time) = (record.header.transaction, time(record.header.committed_us));
     let place = match transaction.gtid {
         Some(_) => format!("@{}:{}", transaction.file, transaction.offset),
         None => String::new(),
     };
     let row = record.place().row;
-    format!("{} {partition} {time} {transaction}{place}/{row} ", record.seq)
+    let offset = offset.map_or_else(String::new, |offset| format!("@{offset}"));
+    format!("{} {partition}{offset} {time} {transaction}{place}/{row} ", record.seq)
 }
 
 fn word(operation: Operation) -> &'static str {

@@ -46,6 +46,7 @@ pub fn start_metrics() -> Result<PrometheusHandle, Fault> {
         builder.and_then(PrometheusBuilder::install_recorder).map_err(|error| cannot_start("metrics", &error))?;
     mysync_connectors::metrics::describe();
     mysync_log::metrics::describe();
+    mysync_log::kafka::describe();
     Ok(handle)
 }
 

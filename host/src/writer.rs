@@ -1,7 +1,9 @@
 //! `mysync writer rewind|rebase|resume`: moves a writer's fence to another place in the log, and starts a stopped writer again.
 //!
 //! The fence is compared before it is replaced, so a writer that runs meanwhile loses no batch: its next one finds the fence changed and stops
-//! without effect. A process that runs is asked to begin anew; otherwise the next start does.
+//! without effect. With the embedded log the process that runs is asked to begin anew; otherwise the next start does. With the log on Kafka
+//! any number of processes may run, and none need be reached: each watches the fences of its partitions, and goes on where such a command has
+//! put them.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -13,14 +15,18 @@ use mysync_connectors::redis::Redis;
 use mysync_pipeline::failure::Failure;
 use mysync_pipeline::ports::{Found, LogReader};
 
-use crate::cli::{ConfigFile, RebaseTo, RewindTo};
+use crate::cli::{RebaseTo, RewindTo, WhichWriter};
 use crate::client::{self, Answer};
-use crate::config::{self, ConnectorSettings, Settings, WriterSettings};
+use crate::config::{ConnectorSettings, LogKind, Settings, WriterSettings};
 use crate::fault::Fault;
-use crate::{adapters, records, status};
+use crate::outside::{self, Searched};
+use crate::{adapters, records, status, tail};
 
 /// A writer that runs changes its fence with every batch; one of the tries falls between two.
 const TRIES: usize = 100;
+
+/// What the owner of a fence begins with that was put there by such a command.
+const MOVED_BY: &str = "mysync writer ";
 
 /// Where to.
 #[derive(Debug, Clone, Copy)]
@@ -38,16 +44,21 @@ impl Move {
     }
 }
 
-pub async fn run(name: &str, config: &ConfigFile, to: Move) -> Result<ExitCode, Fault> {
-    let settings = Settings::load(&config.config)?;
-    let writer = find(&settings, name)?;
-    refuse_without_kafka(to)?;
+/// Whether a fence was put where it is by such a command, and nobody has gone on from there yet.
+pub fn is_moved(fence: &Fence) -> bool {
+    fence.owner.starts_with(MOVED_BY)
+}
+
+pub async fn run(which: &WhichWriter, to: Move) -> Result<ExitCode, Fault> {
+    let settings = Settings::load(&which.process.config.config)?;
+    let (name, writer) = (&which.name, find(&settings, &which.name)?);
+    refuse_without_kafka(&settings.log.kind, to)?;
     let ConnectorSettings::Redis(redis) = settings
         .connectors
         .get(&writer.connector)
         .ok_or_else(|| Fault::unusable("CONNECTOR_UNKNOWN", format!("there is no connector {}", writer.connector)))?;
     let redis = adapters::redis(&writer.connector, redis)?;
-    let mut logs = adapters::readers(&settings.log, &writer.name)?;
+    let mut logs = outside::readers(&settings.log, &writer.name).await?;
     let store = |partition| Redis::new(redis.clone(), &settings.source.name, &writer.name, partition);
     let mut stores: Vec<Redis> = (0..).take(logs.len()).map(store).collect();
     // Everything is looked at before anything is moved.
@@ -56,11 +67,18 @@ pub async fn run(name: &str, config: &ConfigFile, to: Move) -> Result<ExitCode, 
     }
     let places = destinations(&mut logs, name, to).await?;
     for (partition, (log, store)) in (0..).zip(logs.iter().zip(&mut stores)) {
-        if let Some(place) = places.get(&partition) {
-            move_partition(store, &log.log_id().to_string(), name, partition, place, to).await?;
+        match places.get(&partition) {
+            Some(place) => move_partition(store, &log.log_id().to_string(), name, partition, place, to).await?,
+            None => println!("writer {name}, partition {partition}: stays where it is"),
         }
     }
-    match settings.admin.listen {
+    if let LogKind::Kafka(_) = settings.log.kind {
+        println!(
+            "processes that deliver it go on from there within seconds, even if it had stopped; otherwise the next start does"
+        );
+        return Ok(ExitCode::SUCCESS);
+    }
+    match which.process.admin.or(settings.admin.listen) {
         Some(address) => match client::post(address, &resume_path(name)) {
             Ok(answer) => resumed(&answer, "the fence has moved, but ")?,
             Err(_) => println!("no process answers on {address}: the next start goes on from there"),
@@ -70,10 +88,10 @@ pub async fn run(name: &str, config: &ConfigFile, to: Move) -> Result<ExitCode, 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Starts a writer of the running process again, where its fence says.
-pub fn resume(name: &str, config: &ConfigFile) -> Result<ExitCode, Fault> {
-    let address = status::address_of(&config::load_admin(&config.config)?)?;
-    resumed(&client::post(address, &resume_path(name))?, "")?;
+/// Starts a writer of a running process again, where its fence says.
+pub fn resume(which: &WhichWriter) -> Result<ExitCode, Fault> {
+    let address = status::address(&which.process)?;
+    resumed(&client::post(address, &resume_path(&which.name))?, "")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -99,18 +117,16 @@ fn find<'s>(settings: &'s Settings, name: &str) -> Result<&'s WriterSettings, Fa
     })
 }
 
-/// The embedded log finds records by their numbers only.
-fn refuse_without_kafka(to: Move) -> Result<(), Fault> {
-    let what = match to {
-        Move::Rewind(RewindTo::Time(_)) => "a time",
-        Move::Rewind(RewindTo::Offset { .. }) => "an offset",
-        Move::Rewind(RewindTo::Start | RewindTo::Behind(_)) | Move::Rebase(_) => return Ok(()),
-    };
-    let message = format!(
-        "a writer cannot be rewound to {what} with the embedded log: 'mysync log tail' shows records with their times and numbers; give the \
-         number of the one before"
-    );
-    Err(Fault::unusable("LOG_KIND", message))
+/// The embedded log has no offsets.
+fn refuse_without_kafka(log: &LogKind, to: Move) -> Result<(), Fault> {
+    match (log, to) {
+        (LogKind::Embedded(_), Move::Rewind(RewindTo::Offset { .. })) => Err(Fault::unusable(
+            "LOG_KIND",
+            "a writer cannot be rewound to an offset with the embedded log: 'mysync log tail' shows records with their times and numbers; give \
+             a time, or the number of the record before",
+        )),
+        _ => Ok(()),
+    }
 }
 
 async fn move_partition(
@@ -154,17 +170,27 @@ fn refuse_other_log(fence: Option<&Fence>, log_id: &str, writer: &str, to: Move)
 }
 
 /// The partitions that move, each with the place it goes to.
-async fn destinations<L: LogReader>(logs: &mut [L], writer: &str, to: Move) -> Result<BTreeMap<u32, Place>, Fault> {
-    if let Move::Rewind(RewindTo::Behind(seq)) = to {
-        return Ok(BTreeMap::from([holder(logs, writer, seq).await?]));
+async fn destinations<L: Searched>(logs: &mut [L], writer: &str, to: Move) -> Result<BTreeMap<u32, Place>, Fault> {
+    match to {
+        Move::Rewind(RewindTo::Behind(seq)) => Ok(BTreeMap::from([holder(logs, writer, seq).await?])),
+        Move::Rewind(RewindTo::Time(micros)) => committed_since(logs, writer, micros).await,
+        Move::Rewind(RewindTo::Offset { partition, offset }) => {
+            let place = at_offset(logs, writer, partition, offset).await?;
+            Ok(BTreeMap::from([(partition, place)]))
+        }
+        Move::Rewind(RewindTo::Start) | Move::Rebase(_) => ends(logs, writer, to).await,
     }
+}
+
+/// The log's beginning, or its end.
+async fn ends<L: Searched>(logs: &mut [L], writer: &str, to: Move) -> Result<BTreeMap<u32, Place>, Fault> {
     let mut places = BTreeMap::new();
     for (partition, log) in (0..).zip(logs) {
-        let start = match log.find(&Place::default()).await? {
-            Found::Trimmed { start } => start,
-            Found::Next | Found::Repeated { .. } => 0,
-        };
-        if matches!(to, Move::Rewind(_)) && start > 0 {
+        let start = log_start(log).await?;
+        let rewinds = matches!(to, Move::Rewind(_));
+        // What a log of keys no longer holds was replaced by what it holds.
+        let start = if rewinds && log.compaction().await?.is_some() { 0 } else { start };
+        if rewinds && start > 0 {
             return Err(Fault::failed(
                 "LOG_INCOMPLETE",
                 format!(
@@ -181,6 +207,85 @@ async fn destinations<L: LogReader>(logs: &mut [L], writer: &str, to: Move) -> R
         places.insert(partition, place.unwrap_or(Place { seq: start, ..Place::default() }));
     }
     Ok(places)
+}
+
+/// The number behind which a partition begins; 0: it has all its records.
+async fn log_start<L: LogReader>(log: &mut L) -> Result<u64, Failure> {
+    Ok(match log.find(&Place::default()).await? {
+        Found::Trimmed { start } => start,
+        Found::Next | Found::Repeated { .. } => 0,
+    })
+}
+
+/// The places before everything that the source committed at this time or later. A partition without any of that stays where it is.
+async fn committed_since<L: Searched>(
+    logs: &mut [L],
+    writer: &str,
+    micros: u64,
+) -> Result<BTreeMap<u32, Place>, Fault> {
+    let mut places = BTreeMap::new();
+    for (partition, log) in (0..).zip(logs) {
+        let Some(place) = before_committed(log, micros).await? else { continue };
+        let start = log_start(log).await?;
+        if start > 0 && place.seq <= start && log.compaction().await?.is_none() {
+            return Err(Fault::failed(
+                "LOG_INCOMPLETE",
+                format!(
+                    "the log no longer holds what was committed at {}: in partition {partition} it begins behind seq {start}, with what was \
+                     committed later. Give a later time, or 'mysync writer rebase {writer} --to start' and 'mysync dump --writer {writer}'",
+                    tail::time(micros)
+                ),
+            ));
+        }
+        places.insert(partition, place);
+    }
+    if places.is_empty() {
+        let message = format!(
+            "nothing in the log was committed at {} or later, so writer {writer} stays where it is",
+            tail::time(micros)
+        );
+        return Err(Fault::failed("TIME_UNKNOWN", message + ": 'mysync log tail' shows the times"));
+    }
+    Ok(places)
+}
+
+/// The place before the first record that was committed at this time or later; none: there is no such record.
+async fn before_committed<L: Searched>(log: &mut L, micros: u64) -> Result<Option<Place>, Failure> {
+    let Some(seq) = log.before_time(micros).await? else { return Ok(None) };
+    let (mut place, mut block, mut found) = (Place { seq, ..Place::default() }, BlockReader::default(), false);
+    while !found && log.read(place.seq, &mut block).await? {
+        let before = place.seq;
+        records::each(&block, |record| {
+            found |= record.seq > before && record.header.committed_us >= micros;
+            if !found && record.seq > before {
+                place = record.place();
+            }
+        })
+        .map_err(unreadable)?;
+    }
+    Ok(found.then_some(place))
+}
+
+/// The place before what stands at this offset, or next behind it.
+async fn at_offset<L: Searched>(logs: &mut [L], writer: &str, partition: u32, offset: i64) -> Result<Place, Fault> {
+    let unknown = |what: String| {
+        let message = format!(
+            "{what}, so writer {writer} stays where it is: 'mysync log tail' shows PARTITION@OFFSET of each record"
+        );
+        Fault::failed("OFFSET_UNKNOWN", message)
+    };
+    let partitions = logs.len();
+    let Some(log) = logs.get_mut(partition as usize) else {
+        return Err(unknown(format!(
+            "the log has {partitions} partitions, numbered from 0, and no partition {partition}"
+        )));
+    };
+    match log.before_offset(offset).await? {
+        Some(seq) => Ok(Place { seq, ..Place::default() }),
+        None => {
+            Err(unknown(format!("partition {partition} holds no record at offset {offset} or behind it, or no longer")))
+        }
+    }
 }
 
 /// The partition that holds a record with exactly this number, and the record's place: another one has come to where it is by other numbers.
@@ -225,9 +330,9 @@ async fn record<L: LogReader>(log: &mut L, seq: u64) -> Result<Option<Place>, Fa
 }
 
 /// The place of the last record; none: there is none.
-async fn last<L: LogReader>(log: &mut L) -> Result<Option<Place>, Failure> {
+async fn last<L: Searched>(log: &mut L) -> Result<Option<Place>, Failure> {
     let (mut block, mut last) = (BlockReader::default(), None::<Place>);
-    while log.read(last.as_ref().map_or(0, |place| place.seq), &mut block).await? {
+    while log.read_last(last.as_ref().map_or(0, |place| place.seq), &mut block).await? {
         records::each(&block, |record| last = Some(record.place())).map_err(unreadable)?;
     }
     Ok(last)
@@ -241,7 +346,7 @@ fn unreadable(error: EnvelopeError) -> Failure {
 fn replacement(log_id: &str, fence: Option<&Fence>, place: Place, to: Move) -> Fence {
     let keeps = matches!(to, Move::Rewind(to) if to != RewindTo::Start);
     let digest = fence.filter(|_| keeps).map_or("", |fence| &fence.digest).to_owned();
-    Fence::new(log_id.to_owned(), format!("mysync writer {}", to.verb()), digest, place)
+    Fence::new(log_id.to_owned(), format!("{MOVED_BY}{}", to.verb()), digest, place)
 }
 
 fn told(writer: &str, partition: u32, old: Option<&Fence>, new: &Fence) -> String {
@@ -279,6 +384,7 @@ mod tests {
     use mysync_change::schema::{Fingerprint, TableShape};
 
     use super::*;
+    use crate::config::EmbeddedSettings;
 
     /// A partition of transactions of two rows each, without its first `trimmed`.
     struct Twin {
@@ -292,7 +398,8 @@ mod tests {
         let (mut blocks, mut prev) = (Vec::new(), 0);
         for first in firsts {
             let mut block = BlockBuilder::new(LogId([7; 16]), first, &[prev]);
-            block.begin(TransactionId { gtid: None, file: "binlog.000001".into(), offset: first }, 1);
+            // Committed at the time of its first number.
+            block.begin(TransactionId { gtid: None, file: "binlog.000001".into(), offset: first }, first);
             for number in 0..2 {
                 block.row(0, Fingerprint([1; 16]), Operation::Delete, number).unwrap().finish(false);
             }
@@ -352,6 +459,20 @@ mod tests {
         }
     }
 
+    impl Searched for Twin {
+        async fn before_time(&mut self, _micros: u64) -> Result<Option<u64>, Failure> {
+            Ok(Some(log_start(self).await?))
+        }
+
+        async fn before_offset(&mut self, offset: i64) -> Result<Option<u64>, Failure> {
+            Ok(self.blocks.get(offset as usize).map(|(last, _)| last - 2))
+        }
+
+        async fn read_last(&mut self, after: u64, block: &mut BlockReader) -> Result<bool, Failure> {
+            self.read(after, block).await
+        }
+    }
+
     fn fence(log: LogId, seq: u64) -> Fence {
         Fence::new(log.to_string(), "task".to_owned(), "digest".to_owned(), Place { seq, ..Place::default() })
     }
@@ -401,14 +522,38 @@ mod tests {
         assert_eq!(go(&mut [empty(), empty()], Move::Rebase(RebaseTo::End)).await, Ok(start([0, 0])));
     }
 
-    #[test]
-    fn the_embedded_log_has_no_times_and_offsets_to_go_to() {
-        for to in [RewindTo::Time(1), RewindTo::Offset { partition: 0, offset: 1 }] {
-            let fault = refuse_without_kafka(Move::Rewind(to)).unwrap_err();
-            assert_eq!((fault.code, fault.exit), ("LOG_KIND", 2));
+    #[tokio::test]
+    async fn what_was_committed_from_a_time_on_is_written_again_and_no_partition_is_moved_forward_for_it() {
+        let log = &mut log(0);
+        let since = |time| Move::Rewind(RewindTo::Time(time));
+        let behind = |partition, seq: u64| (partition, seq, format!("binlog.000001:{}", seq - 1), 1);
+        assert_eq!(go(log, since(20)).await, Ok(vec![behind(0, 11), behind(1, 13)]));
+        assert_eq!(go(log, since(21)).await, Ok(vec![behind(0, 21), behind(1, 13)]));
+        assert_eq!(go(log, since(31)).await, Ok(vec![behind(1, 23)]), "partition 0 has nothing of then");
+        assert_eq!(go(log, since(1)).await, Ok(start([0, 0])));
+        assert_eq!(go(log, since(33)).await, Err("TIME_UNKNOWN"));
+        let log = &mut self::log(1);
+        assert_eq!(go(log, since(5)).await, Err("LOG_INCOMPLETE"), "nobody knows what is gone");
+        assert_eq!(go(log, since(30)).await, Ok(vec![behind(0, 21), behind(1, 23)]));
+    }
+
+    #[tokio::test]
+    async fn an_offset_moves_its_partition_alone() {
+        let log = &mut log(0);
+        let at = |partition, offset| Move::Rewind(RewindTo::Offset { partition, offset });
+        assert_eq!(go(log, at(1, 2)).await, Ok(vec![(1, 31, String::new(), 0)]));
+        for (partition, offset) in [(1, 3), (2, 0)] {
+            assert_eq!(go(log, at(partition, offset)).await, Err("OFFSET_UNKNOWN"));
         }
-        for to in [Move::Rewind(RewindTo::Start), Move::Rewind(RewindTo::Behind(1)), Move::Rebase(RebaseTo::End)] {
-            assert_eq!(refuse_without_kafka(to), Ok(()));
+    }
+
+    #[test]
+    fn the_embedded_log_has_no_offsets_to_go_to() {
+        let embedded = LogKind::Embedded(EmbeddedSettings::default());
+        let refused = refuse_without_kafka(&embedded, Move::Rewind(RewindTo::Offset { partition: 0, offset: 1 }));
+        assert_eq!(refused.map_err(|fault| (fault.code, fault.exit)), Err(("LOG_KIND", 2)));
+        for to in [Move::Rewind(RewindTo::Start), Move::Rewind(RewindTo::Time(1)), Move::Rebase(RebaseTo::End)] {
+            assert_eq!(refuse_without_kafka(&embedded, to), Ok(()));
         }
     }
 
