@@ -131,12 +131,24 @@ impl Tally {
     }
 }
 
+/// What befalls a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The step fails.
+    Error,
+    Kill,
+    /// It stands still for so many milliseconds.
+    Pause(u64),
+}
+
 #[derive(Debug, Default)]
 struct State {
     /// At one moment in so many something befalls the process; 0: never.
     one_in: u64,
     /// Whether processes may stand still for a while.
     pauses: bool,
+    /// What is to happen when a moment has come so many times more.
+    planned: Option<(Moment, u64, Fault)>,
     tally: Tally,
     /// The first broken promise.
     wrong: Option<String>,
@@ -156,7 +168,41 @@ impl Faults {
 
     /// From here on nothing befalls anybody.
     pub fn calm(&self) {
-        self.state.lock().unwrap().one_in = 0;
+        let mut state = self.state.lock().unwrap();
+        (state.one_in, state.planned) = (0, None);
+    }
+
+    /// What is to befall whoever comes to the moment so many times from now.
+    pub fn plan(&self, moment: Moment, times: u64, fault: Fault) {
+        self.state.lock().unwrap().planned = Some((moment, times, fault));
+    }
+
+    fn draw(&self, moment: Moment) -> Option<Fault> {
+        let (one_in, pauses) = {
+            let mut state = self.state.lock().unwrap();
+            if let Some((planned, times, fault)) = &mut state.planned
+                && *planned == moment
+            {
+                let fault = *fault;
+                *times -= 1;
+                if *times == 0 {
+                    state.planned = None;
+                    return Some(fault);
+                }
+            }
+            (state.one_in, state.pauses)
+        };
+        // These come too seldom to be as seldom the worst of moments.
+        let is_rare = matches!(moment, Moment::Revoking | Moment::TakingOver | Moment::Claiming);
+        let one_in = if is_rare { one_in.div_ceil(4) } else { one_in };
+        if one_in == 0 || !self.random.one_in(one_in) {
+            return None;
+        }
+        Some(match self.random.below(if pauses { 4 } else { 2 }) {
+            0 => Fault::Error,
+            1 => Fault::Kill,
+            _ => Fault::Pause(1 + self.random.below(STANDS_MS)),
+        })
     }
 
     pub fn count(&self, moment: Moment) {
@@ -249,22 +295,12 @@ pub struct Host {
 impl Host {
     /// Now and then the step fails, or the process dies here, or it stands still and goes on later.
     pub async fn at(&self, moment: Moment) -> Result<(), Failure> {
-        let (one_in, pauses) = {
-            let state = self.faults.state.lock().unwrap();
-            (state.one_in, state.pauses)
-        };
-        let random = &self.faults.random;
-        // These come too seldom to be as seldom the worst of moments.
-        let is_rare = matches!(moment, Moment::Revoking | Moment::TakingOver | Moment::Claiming);
-        let one_in = if is_rare { one_in.div_ceil(4) } else { one_in };
-        if one_in == 0 || !random.one_in(one_in) {
-            return Ok(());
-        }
+        let Some(fault) = self.faults.draw(moment) else { return Ok(()) };
         self.faults.count(moment);
-        match random.below(if pauses { 4 } else { 2 }) {
-            0 => return Err(Failure::transient("SIM_FAULT", format!("{moment:?}"))),
-            1 => self.gate.kill(),
-            _ => self.stand_for(1 + random.below(STANDS_MS)),
+        match fault {
+            Fault::Error => return Err(Failure::transient("SIM_FAULT", format!("{moment:?}"))),
+            Fault::Kill => self.gate.kill(),
+            Fault::Pause(milliseconds) => self.stand_for(milliseconds),
         }
         // The dead never go on.
         while !poll_fn(|context| self.gate.poll(context)).await {

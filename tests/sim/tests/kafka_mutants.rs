@@ -11,7 +11,7 @@ use mysync_sim_tests::kafka::cluster::{Scenario, play};
 const SEEDS: u64 = 600;
 
 #[test]
-fn every_mistake_is_found() {
+fn every_mistake_around_kafka_is_found() {
     // What each panic says is of no interest here.
     set_hook(Box::new(|_| {}));
     let kills = Scenario { partitions: 1, processes: 2, failing: 30, faulting: 20, ..Scenario::default() };

@@ -197,6 +197,31 @@ impl Broker {
         self.grown.iter().for_each(Bell::ring);
     }
 
+    /// An unclean election: a partition's last message is gone, and with it the checkpoints that cover it, or not.
+    pub fn lose_last_message(&self, partition: usize, with_checkpoint: bool) {
+        let mut state = self.state();
+        let isolation = self.isolation();
+        let log = &mut state.topics.partitions[partition];
+        let last = log.messages(0, isolation).last().map(|(offset, _)| offset).expect("there is one");
+        log.records.truncate(last);
+        let left = log.messages(0, isolation).last().map_or(0, |(_, message)| message.last);
+        let control = self.partitions;
+        while with_checkpoint && state.covered(isolation).is_some_and(|covered| covered.lasts[partition] > left) {
+            state.topics.partitions[control].records.pop();
+        }
+    }
+
+    /// The writer's group is one that never was.
+    pub fn forget_group(&self) {
+        self.state().groups[DELIVER] = Group::new(self.partitions);
+    }
+
+    /// Retention deletes everything, whoever has read it.
+    pub fn delete_all(&self, partition: usize) {
+        let log = &mut self.state().topics.partitions[partition];
+        log.start = log.records.len();
+    }
+
     /// Retention: deletes what is old, and what the group has passed.
     pub fn delete_records(&self) {
         let mut state = self.state();

@@ -55,12 +55,13 @@ const CALM: Duration = Duration::from_secs(120);
 /// Keys that rows have: few, so that they meet.
 const KEYS: u64 = 6;
 
-struct Cluster {
-    shared: Shared,
+/// Everything that outlives a process, and the processes.
+pub struct Cluster {
+    pub shared: Shared,
     random: Random,
-    faults: Faults,
+    pub faults: Faults,
     scenario: Scenario,
-    processes: Vec<Process>,
+    pub processes: Vec<Process>,
     /// A copy of the store.
     saved: Option<store::State>,
 }
@@ -79,7 +80,7 @@ pub fn play(seed: u64, scenario: Scenario) -> Played {
 }
 
 impl Cluster {
-    fn new(seed: u64, scenario: Scenario) -> Self {
+    pub fn new(seed: u64, scenario: Scenario) -> Self {
         let Scenario { partitions, failing, faulting, pauses, mutant, .. } = scenario;
         // Some worlds are worse than others: where everything fails nothing gets far.
         let mildness = 1 + Random::new(seed, 0).below(8);
@@ -114,7 +115,7 @@ impl Cluster {
         self.processes.iter().filter(|process| !process.has_ended()).count()
     }
 
-    fn start(&mut self) {
+    pub fn start(&mut self) {
         self.processes.retain(|process| !process.has_ended());
         self.processes.push(Process::start(&self.shared));
     }
@@ -151,7 +152,7 @@ impl Cluster {
     }
 
     /// Some transactions over few keys, so that they meet.
-    fn commit(&self) {
+    pub fn commit(&self) {
         for _ in 0..1 + self.random.below(2) {
             let change = |_| {
                 let key = self.random.below(KEYS) as i64;
@@ -242,7 +243,7 @@ impl Cluster {
     }
 
     /// Nothing fails any more: whoever is left has to bring everything there.
-    async fn come_to_rest(&mut self) {
+    pub async fn come_to_rest(&mut self) {
         self.random.calm();
         self.faults.calm();
         for process in &self.processes {

@@ -1,0 +1,161 @@
+//! What befalls processes of the log on Kafka one by one: each at each moment, and what no history comes to by chance.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::time::Duration;
+
+use mysync_sim_tests::faults::{Fault, Moment};
+use mysync_sim_tests::kafka::cluster::{Cluster, Scenario};
+use mysync_sim_tests::kafka::process::{Process, Shared};
+use mysync_sim_tests::scenario::simulated;
+use tokio::time::sleep;
+
+/// Nothing happens here but what is planned.
+const QUIET: Scenario = Scenario {
+    partitions: 2,
+    processes: 3,
+    failing: 0,
+    faulting: 0,
+    pauses: false,
+    retention: false,
+    storms: false,
+    loads: false,
+    losses: false,
+    mutant: None,
+};
+
+/// Long enough that the group and the broker have gone on without it.
+const LONG_MS: u64 = 4000;
+
+async fn commit_for(cluster: &Cluster, times: u64) {
+    for _ in 0..times {
+        cluster.commit();
+        sleep(Duration::from_millis(150)).await;
+    }
+}
+
+/// Three processes, one after the other; the first ends in good order, so that leader and partitions move.
+async fn come_and_go(cluster: &mut Cluster) {
+    cluster.start();
+    commit_for(cluster, 6).await;
+    cluster.start();
+    commit_for(cluster, 8).await;
+    cluster.processes.first().into_iter().for_each(Process::end);
+    cluster.start();
+    commit_for(cluster, 12).await;
+}
+
+#[test]
+fn a_process_fails_dies_or_stands_still_at_each_moment_in_turn() {
+    // Each as often as it comes at least.
+    let moments: [(Moment, &[u64]); 9] = [
+        (Moment::DecodedNotSent, &[1, 2, 5, 9]),
+        (Moment::SentNotCommitted, &[1, 2, 5, 9]),
+        (Moment::CommitNotSent, &[1, 2, 5, 9]),
+        (Moment::CommitUnanswered, &[1, 2, 3, 5, 9]),
+        (Moment::AppliedNotAnswered, &[1, 2, 3, 5, 9]),
+        (Moment::AnsweredNotNoted, &[1, 2, 5, 9]),
+        (Moment::Revoking, &[1]),
+        (Moment::TakingOver, &[1, 2, 3, 4, 5, 6]),
+        (Moment::Claiming, &[1, 2]),
+    ];
+    for (partitions, (moment, times)) in [1, 3].into_iter().flat_map(|n| moments.map(|moment| (n, moment))) {
+        for fault in [Fault::Error, Fault::Kill, Fault::Pause(100), Fault::Pause(LONG_MS)] {
+            for time in times {
+                let what = format!("{fault:?} at {moment:?}, time {time}, {partitions} partitions");
+                println!("{what}");
+                simulated(async {
+                    let mut cluster = Cluster::new(*time, Scenario { partitions, ..QUIET });
+                    cluster.faults.plan(moment, *time, fault);
+                    come_and_go(&mut cluster).await;
+                    assert_eq!(cluster.faults.tally().of(moment), 1, "{what}: it never came");
+                    cluster.come_to_rest().await;
+                });
+            }
+        }
+    }
+}
+
+/// One process whose leader stands still at a moment, and a standby: what becomes of the leader's transaction.
+fn successor_of_one_who_stands_still_at(moment: Moment) -> [u64; 3] {
+    simulated(async {
+        let mut cluster = Cluster::new(1, QUIET);
+        cluster.start();
+        commit_for(&cluster, 10).await;
+        cluster.start();
+        commit_for(&cluster, 4).await;
+        cluster.faults.plan(moment, 1, Fault::Pause(LONG_MS));
+        // The standby leads, and the former leader wakes up beside it.
+        commit_for(&cluster, 50).await;
+        cluster.come_to_rest().await;
+        let tally = cluster.faults.tally();
+        [Moment::LeaderFenced, Moment::TransactionAborted, Moment::TransactionCompleted].map(|moment| tally.of(moment))
+    })
+}
+
+#[test]
+fn a_leader_that_wakes_up_before_its_commit_is_refused_and_what_it_sent_is_never_seen() {
+    let [fenced, aborted, completed] = successor_of_one_who_stands_still_at(Moment::SentNotCommitted);
+    assert!(fenced > 0 && aborted + completed <= 1, "{fenced} {aborted} {completed}");
+}
+
+#[test]
+fn a_leader_that_wakes_up_after_its_commit_was_taken_does_not_send_it_again() {
+    let [fenced, aborted, _] = successor_of_one_who_stands_still_at(Moment::CommitUnanswered);
+    assert_eq!((fenced > 0, aborted), (true, 0));
+}
+
+/// With which codes delivery stops after something happened to a log that was at rest, and more was committed then. `was_away`: the store is as
+/// it was some time before.
+fn stops_after(was_away: bool, happens: impl FnOnce(&Cluster)) -> Vec<&'static str> {
+    simulated(async {
+        let mut cluster = Cluster::new(3, Scenario { partitions: 1, ..QUIET });
+        let Shared { broker, store, stops, .. } = cluster.shared.clone();
+        cluster.start();
+        commit_for(&cluster, 10).await;
+        sleep(Duration::from_secs(5)).await;
+        let saved = store.state().clone();
+        commit_for(&cluster, 10).await;
+        sleep(Duration::from_secs(5)).await;
+        cluster.processes.iter().for_each(Process::end);
+        sleep(Duration::from_secs(5)).await;
+        if was_away {
+            store.restore(saved);
+        }
+        happens(&cluster);
+        let before = broker.last_seq(0);
+        cluster.start();
+        sleep(Duration::from_secs(15)).await;
+        cluster.commit();
+        sleep(Duration::from_secs(15)).await;
+        assert!(broker.last_seq(0) > before, "capture goes on");
+        cluster.faults.check();
+        store.check();
+        let stops = stops.lock().unwrap();
+        stops.clone()
+    })
+}
+
+#[test]
+fn the_broker_lost_the_last_records_of_a_partition() {
+    let lost = |cluster: &Cluster| cluster.shared.broker.lose_last_message(0, false);
+    // The store has what is gone.
+    assert!(stops_after(false, lost).is_empty());
+    assert_eq!(stops_after(true, lost), ["CHAIN_BROKEN"]);
+    // All of it is read again under other numbers, and the store is at one that is gone.
+    let lost = |cluster: &Cluster| cluster.shared.broker.lose_last_message(0, true);
+    assert_eq!(stops_after(false, lost), ["CHAIN_BROKEN"]);
+}
+
+#[test]
+fn everything_was_deleted_that_a_writer_has_not_read() {
+    let deleted = |cluster: &Cluster| cluster.shared.broker.delete_all(0);
+    assert!(stops_after(false, deleted).is_empty());
+    assert_eq!(stops_after(true, deleted), ["LOG_TRIMMED"]);
+    let never_there = |cluster: &Cluster| {
+        cluster.shared.broker.delete_all(0);
+        cluster.shared.broker.forget_group();
+        cluster.shared.store.empty();
+    };
+    assert_eq!(stops_after(false, never_there), ["LOG_INCOMPLETE"]);
+}
