@@ -1,5 +1,6 @@
 //! The program against real servers: a shop's tables in MySQL, their entries in Redis, and the comparison of both, row by row.
 
+pub mod bench;
 pub mod chance;
 pub mod clusters;
 pub mod compare;

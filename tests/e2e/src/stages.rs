@@ -14,10 +14,12 @@ const SAMPLES_PER_SECOND: &str = "499";
 const PLACES: usize = 25;
 
 /// Crates in whose names a stage's functions are, and what the stage does.
-const STAGES: [(&str, &str); 6] = [
+const STAGES: [(&str, &str); 8] = [
     ("mysync_binlog", "binlog: stream, CRC, rows decoded"),
     ("mysync_change", "change: blocks cut, batches built"),
-    ("mysync_log", "log: SQLite written and read"),
+    ("rd_kafka", "librdkafka: Kafka written and read"),
+    ("LZ4", "librdkafka: Kafka written and read"),
+    ("mysync_log", "log: written and read, SQLite if it is there"),
     ("mysync_wasm", "wasm: batches carried over, commands checked"),
     ("mysync_connectors", "connectors: Redis written and read"),
     ("mysync_pipeline", "pipeline: both loops"),
