@@ -23,6 +23,7 @@ mod settings;
 mod tail;
 mod writer;
 
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,7 @@ use mysync_change::routing::{Layout, Routing};
 use mysync_pipeline::assignment::Changes;
 use mysync_pipeline::dump::{Order, OrderBook};
 use mysync_pipeline::status::Board;
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::topic_partition_list::Offset;
 use tokio::sync::{Mutex, OnceCell, mpsc, watch};
 use tracing::warn;
@@ -48,6 +50,7 @@ pub use settings::{Cleanup, Compression, KafkaSettings, Sasl, Tls};
 pub use writer::KafkaWriter;
 
 use admin::Admin;
+use client::Told;
 use control::{Control, Identity};
 use preflight::Facts;
 use reader::Reading;
@@ -60,7 +63,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const LEAVE_TIME: Duration = Duration::from_secs(5);
 
 /// The cluster's side of a log, checked.
-#[derive(Debug)]
 struct Cluster {
     settings: KafkaSettings,
     routing: Routing,
@@ -70,8 +72,16 @@ struct Cluster {
     name: String,
     /// Whether this process leads.
     leads: watch::Sender<bool>,
+    /// Asks about offsets.
+    asker: Arc<BaseConsumer<Told>>,
     /// Held by every member of a group until it has left that.
     members: mpsc::Sender<()>,
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").field("settings", &self.settings).field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 /// A log, as one process uses it.
@@ -92,7 +102,7 @@ impl KafkaLog {
             warn!(code = "KAFKA_SETTING", "allowed by log.allow: {what}");
         }
         let (members, left) = mpsc::channel(1);
-        let cluster = Arc::new(Cluster::new(settings, facts, members));
+        let cluster = Arc::new(Cluster::new(settings, facts, members)?);
         let readers = KafkaReaders { cluster: cluster.clone(), known: Arc::default() };
         Ok(Self { cluster, readers, left })
     }
@@ -125,11 +135,7 @@ impl KafkaLog {
     }
 
     /// Takes this process's orders to whoever leads, and carries out those of all processes while it leads itself. Until it is dropped.
-    pub fn carry_orders(
-        &self,
-        given: OrderBook,
-        book: mpsc::Sender<Order>,
-    ) -> impl Future<Output = ()> + Send + use<> {
+    pub fn carry_orders(&self, given: OrderBook, book: mpsc::Sender<Order>) -> impl Future<Output = ()> + Send + use<> {
         orders::carry(self.cluster.clone(), given, book)
     }
 
@@ -169,7 +175,7 @@ impl KafkaReaders {
     }
 
     async fn wait(&self) -> Result<Known, KafkaError> {
-        let mut control = Control::new(&self.cluster.settings, &self.cluster.settings.prefix)?;
+        let mut control = Control::new(&self.cluster, &self.cluster.settings.prefix)?;
         loop {
             if let Some((id, identity)) = &control.catch_up().await?.identity {
                 self.cluster.check_routing(identity)?;
@@ -181,14 +187,16 @@ impl KafkaReaders {
 }
 
 impl Cluster {
-    fn new(settings: KafkaSettings, facts: Facts, members: mpsc::Sender<()>) -> Self {
+    fn new(settings: KafkaSettings, facts: Facts, members: mpsc::Sender<()>) -> Result<Self, KafkaError> {
         let layout = match settings.cleanup {
             Cleanup::Delete => Layout::Runs,
             Cleanup::Compact => Layout::Keyed,
         };
         let routing = Routing::new(settings.partitions, layout);
         let Facts { message_bytes_max, cluster: name, .. } = facts;
-        Self { settings, routing, message_bytes_max, name, leads: watch::Sender::new(false), members }
+        let asker = settings.reader(&settings.prefix, Duration::ZERO).create_with_context(Told);
+        let asker = Arc::new(asker.map_err(|error| KafkaError::of("connecting", &error))?);
+        Ok(Self { settings, routing, message_bytes_max, name, leads: watch::Sender::new(false), asker, members })
     }
 
     fn topic(&self) -> &str {
@@ -206,7 +214,7 @@ impl Cluster {
     /// The topics hold no record: a log that loses its control topic must not begin anew under what it has written.
     async fn check_empty(&self) -> Result<(), KafkaError> {
         for partition in 0..self.routing.partitions {
-            let tail = Tail::search(&self.settings, &self.settings.capture_name(), self.topic(), partition)?;
+            let tail = Tail::search(self, &self.settings.capture_name(), self.topic(), partition)?;
             let (first, end) = tail.bounds().await?;
             if first == end {
                 continue;

@@ -23,8 +23,8 @@ use rdkafka::topic_partition_list::Offset;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::Cluster;
 use super::error::KafkaError;
-use super::settings::KafkaSettings;
 use super::tail::{Next, Record, Tail};
 
 /// Behind the last record of a transaction stands the mark that it was committed. Waiting to be told that nothing follows takes much longer.
@@ -140,8 +140,8 @@ pub struct Control {
 
 impl Control {
     /// From its beginning.
-    pub fn new(settings: &KafkaSettings, group: &str) -> Result<Self, KafkaError> {
-        let tail = Tail::from(settings, group, &settings.control_topic(), 0, Offset::Beginning)?;
+    pub fn new(cluster: &Cluster, group: &str) -> Result<Self, KafkaError> {
+        let tail = Tail::from(cluster, group, &cluster.settings.control_topic(), 0, Offset::Beginning)?;
         Ok(Self { tail, state: State::default(), pending: BTreeMap::new(), read: 0 })
     }
 

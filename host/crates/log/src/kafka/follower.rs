@@ -30,7 +30,7 @@ pub async fn follow(cluster: Arc<Cluster>, board: Arc<Board>) {
 
 async fn follow_from_here(cluster: &Cluster, board: &Board) -> Result<(), KafkaError> {
     let settings = &cluster.settings;
-    let tail = Tail::from(settings, &settings.prefix, &settings.control_topic(), 0, Offset::Beginning)?;
+    let tail = Tail::from(cluster, &settings.prefix, &settings.control_topic(), 0, Offset::Beginning)?;
     loop {
         let record = loop {
             match tail.poll()? {

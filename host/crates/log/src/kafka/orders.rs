@@ -85,7 +85,7 @@ async fn carry_on(cluster: &Arc<Cluster>, given: &mut OrderBook, book: &mpsc::Se
     let producer: ThreadedProducer<DefaultProducerContext> =
         config.create().map_err(|error| KafkaError::of("giving orders", &error))?;
     let producer = Arc::new(producer);
-    let tail = Tail::from(settings, &settings.prefix, &topic, 0, Offset::End)?;
+    let tail = Tail::from(cluster, &settings.prefix, &topic, 0, Offset::End)?;
     let (answers, mut answered) = mpsc::channel::<(String, Record)>(ANSWERS_MAX);
     let mut waiting: BTreeMap<String, (Waiting, Instant)> = BTreeMap::new();
     let mut look = tokio::time::interval(LOOK_EVERY);

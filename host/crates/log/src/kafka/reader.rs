@@ -84,7 +84,7 @@ enum Behind {
 impl KafkaReader {
     pub fn new(reading: Reading, group: &str, partition: u32) -> Result<Self, KafkaError> {
         let cluster = &reading.cluster;
-        let tail = Tail::search(&cluster.settings, group, cluster.topic(), partition)?;
+        let tail = Tail::search(cluster, group, cluster.topic(), partition)?;
         Ok(Self {
             reading,
             tail,
@@ -187,8 +187,8 @@ impl KafkaReader {
             Behind::Nothing => self.tail.bounds().await?.1,
         };
         self.tail.rest()?;
-        let (settings, Tail { topic, partition, .. }) = (&self.reading.cluster.settings, &self.tail);
-        self.stream = Some(Tail::from(settings, &self.group, topic, *partition, Offset::Offset(offset))?);
+        let (cluster, Tail { topic, partition, .. }) = (&self.reading.cluster, &self.tail);
+        self.stream = Some(Tail::from(cluster, &self.group, topic, *partition, Offset::Offset(offset))?);
         self.passed.push_back((seq, offset));
         self.at = Some(seq);
         Ok(match found {

@@ -10,9 +10,9 @@ use rdkafka::message::{BorrowedMessage, Headers};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::Notify;
 
+use super::Cluster;
 use super::client::Told;
 use super::error::KafkaError;
-use super::settings::KafkaSettings;
 
 /// The header that holds the record of a message without a value.
 pub const RECORD_HEADER: &str = "mysync";
@@ -61,7 +61,9 @@ impl Record<'_> {
 pub struct Tail {
     pub topic: String,
     pub partition: u32,
-    consumer: Arc<BaseConsumer<Told>>,
+    consumer: BaseConsumer<Told>,
+    /// Asks about offsets: behind a question for records that are not there yet any other would wait for them, too.
+    asker: Arc<BaseConsumer<Told>>,
     /// Told whenever something has come.
     came: Arc<Notify>,
 }
@@ -75,37 +77,33 @@ impl std::fmt::Debug for Tail {
 impl Tail {
     /// Reads from an offset on, or behind it where nothing stands there.
     pub fn from(
-        settings: &KafkaSettings,
+        cluster: &Cluster,
         group: &str,
         topic: &str,
         partition: u32,
         offset: Offset,
     ) -> Result<Self, KafkaError> {
-        let tail = Self::new(settings, group, topic, partition, STREAM_WAIT)?;
+        let tail = Self::new(cluster, group, topic, partition, STREAM_WAIT)?;
         tail.seek(offset)?;
         Ok(tail)
     }
 
     /// Looks here and there.
-    pub fn search(settings: &KafkaSettings, group: &str, topic: &str, partition: u32) -> Result<Self, KafkaError> {
-        Self::new(settings, group, topic, partition, SEARCH_WAIT)
+    pub fn search(cluster: &Cluster, group: &str, topic: &str, partition: u32) -> Result<Self, KafkaError> {
+        Self::new(cluster, group, topic, partition, SEARCH_WAIT)
     }
 
-    fn new(
-        settings: &KafkaSettings,
-        group: &str,
-        topic: &str,
-        partition: u32,
-        wait: Duration,
-    ) -> Result<Self, KafkaError> {
-        let mut consumer: BaseConsumer<Told> = settings
+    fn new(cluster: &Cluster, group: &str, topic: &str, partition: u32, wait: Duration) -> Result<Self, KafkaError> {
+        let mut consumer: BaseConsumer<Told> = cluster
+            .settings
             .reader(group, wait)
             .create_with_context(Told)
             .map_err(|error| KafkaError::of(&format!("reading topic {topic}"), &error))?;
         let came = Arc::new(Notify::new());
         let telling = came.clone();
         consumer.set_nonempty_callback(move || telling.notify_one());
-        Ok(Self { topic: topic.to_owned(), partition, consumer: Arc::new(consumer), came })
+        let (topic, asker) = (topic.to_owned(), cluster.asker.clone());
+        Ok(Self { topic, partition, consumer, asker, came })
     }
 
     /// Goes on at an offset, or behind it where nothing stands there.
@@ -172,8 +170,8 @@ impl Tail {
 
     /// The offsets of the first message there may be, and behind the last one, committed or not.
     pub async fn bounds(&self) -> Result<(i64, i64), KafkaError> {
-        let (consumer, topic, partition) = (self.consumer.clone(), self.topic.clone(), self.partition as i32);
-        let asked = move || consumer.fetch_watermarks(&topic, partition, ANSWER_TIME);
+        let (asker, topic, partition) = (self.asker.clone(), self.topic.clone(), self.partition as i32);
+        let asked = move || asker.fetch_watermarks(&topic, partition, ANSWER_TIME);
         let answered = tokio::task::spawn_blocking(asked).await.map_err(|_| KafkaError::Ending)?;
         answered.map_err(|error| KafkaError::of(&self.doing(), &error))
     }
@@ -205,7 +203,7 @@ impl Tail {
         + 'static,
         with: Offset,
     ) -> Result<Offset, KafkaError> {
-        let (consumer, topic, partition) = (self.consumer.clone(), self.topic.clone(), self.partition as i32);
+        let (consumer, topic, partition) = (self.asker.clone(), self.topic.clone(), self.partition as i32);
         let asking = move || {
             let mut asked = TopicPartitionList::new();
             asked.add_partition_offset(&topic, partition, with)?;

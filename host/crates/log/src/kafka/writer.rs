@@ -114,7 +114,7 @@ impl KafkaWriter {
         let leader = Leader { token: random_id().to_string(), start: 0 };
         let topic = cluster.settings.control_topic();
         write(&mut producer, &topic, &[(LEADER, control::to_json(&topic, LEADER, &leader)?)]).await?;
-        let mut control = Control::new(&cluster.settings, &cluster.settings.capture_name())?;
+        let mut control = Control::new(cluster, &cluster.settings.capture_name())?;
         let state = control.read_to(&leader.token).await?;
         let (id, lasts) = match &state.identity {
             Some((id, identity)) => {

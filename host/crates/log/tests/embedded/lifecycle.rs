@@ -39,7 +39,7 @@ async fn another_format_and_somebody_elses_database_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));
     let file = Connection::open(dir.path().join("log.sqlite")).unwrap();
-    for format in [1, 3] {
+    for format in [2, 4] {
         file.pragma_update(None, "user_version", format).unwrap();
         assert_eq!(code(EmbeddedLog::open(&settings(dir.path()))), "LOG_VERSION");
     }
