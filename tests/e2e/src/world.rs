@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -79,6 +80,8 @@ pub struct World {
     /// Where the program can be asked, the same over its starts.
     admin: u16,
     options: Options,
+    /// Copies of the folder, on which the program may have run as well.
+    copies: Mutex<Vec<PathBuf>>,
 }
 
 /// What every team of the shop may write.
@@ -114,7 +117,7 @@ impl World {
         }
         mysql.exec(&format!("CREATE USER mysync@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'")).await?;
         mysql.exec("GRANT REPLICATION SLAVE, REPLICATION CLIENT, SELECT ON *.* TO mysync@'127.0.0.1'").await?;
-        let world = Self { mysql, redis, dir: TempDir::new()?, admin: free_port(), options };
+        let world = Self { mysql, redis, dir: TempDir::new()?, admin: free_port(), options, copies: Mutex::default() };
         world.write_configuration()?;
         Ok(world)
     }
@@ -208,6 +211,7 @@ impl World {
         let listen = |port| format!("listen = \"127.0.0.1:{port}\"");
         let text = std::fs::read_to_string(&configuration)?.replace(&listen(self.admin), &listen(free_port()));
         std::fs::write(configuration, text)?;
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner).push(copy.path().to_owned());
         Ok(copy)
     }
 
@@ -252,10 +256,19 @@ impl World {
         until_within(PATIENCE, "Redis equals MySQL", look).await.with_context(|| self.complaints())
     }
 
-    /// The last of what the program complained of.
-    fn complaints(&self) -> String {
-        let said = std::fs::read_to_string(self.dir().join("mysync.out")).unwrap_or_default();
-        let lines: Vec<&str> = said.lines().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect();
-        lines[lines.len().saturating_sub(COMPLAINTS)..].join("\n")
+    /// The last of what the program complained of, on each of its folders.
+    pub fn complaints(&self) -> String {
+        let copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = String::new();
+        for dir in [self.dir()].into_iter().chain(copies.iter().map(PathBuf::as_path)) {
+            let said = std::fs::read_to_string(dir.join("mysync.out")).unwrap_or_default();
+            let lines: Vec<&str> =
+                said.lines().filter(|line| line.contains("WARN") || line.contains("ERROR")).collect();
+            if !lines.is_empty() {
+                let last = lines[lines.len().saturating_sub(COMPLAINTS)..].join("\n");
+                told.push_str(&format!("\n{}:\n{last}", dir.display()));
+            }
+        }
+        told
     }
 }

@@ -142,6 +142,7 @@ pub async fn wait_through(world: &World) -> Result<Duration> {
         let now: Option<i32> = world.redis.ask(&["HGET", &format!("bulk:{MARK}"), "k"])?;
         Ok(ensure!(now == Some(turn), "{now:?} is seen instead of {turn}"))
     })
-    .await?;
+    .await
+    .with_context(|| world.complaints())?;
     Ok(began.elapsed())
 }

@@ -2,7 +2,9 @@
 //! change of the binlog exactly once and in order, and Redis equals MySQL row by row.
 #![allow(clippy::unit_arg, reason = "`ensure!` has a value of its own")]
 
+mod brokers;
 mod crew;
 mod kills;
 mod leaders;
+mod rebalances;
 mod spine;

@@ -1,0 +1,130 @@
+//! Three brokers, of which one at a time is away, slow, silent, or cut off.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use mysync_e2e_tests::chance::moment;
+use mysync_e2e_tests::load::Load;
+use mysync_e2e_tests::told::{capture, wait_rows};
+use mysync_e2e_tests::witness::Witness;
+use mysync_e2e_tests::{World, clusters};
+use mysync_test_support::{Kafka, KafkaPlan, Random};
+
+use crate::crew::{Worker, in_partitions, leader, wait_through, well_in_partitions};
+
+/// Two that capture and two that deliver, on a log of three partitions with three copies each.
+struct Crew {
+    world: World,
+    captures: Vec<Worker>,
+    delivers: Vec<Worker>,
+    load: Load,
+    witness: Witness,
+}
+
+impl Crew {
+    async fn start(test: &str, kafka: &Kafka, random: &mut Random) -> Result<Option<Self>> {
+        let Some(world) = World::start(test, in_partitions(kafka, test)).await? else { return Ok(None) };
+        let mut captures = vec![Worker::start(&world, "capture").await?, Worker::new(&world, "capture")?];
+        captures[1].restart(&world)?;
+        let mut delivers = vec![Worker::new(&world, "deliver")?, Worker::new(&world, "deliver")?];
+        delivers.iter_mut().try_for_each(|worker| worker.restart(&world))?;
+        wait_through(&world).await?;
+        let load = Load::start(&world.mysql, random, &[]);
+        let witness = Witness::start(&world.redis, false);
+        Ok(Some(Self { world, captures, delivers, load, witness }))
+    }
+
+    /// Nobody has given up, and more goes into the log and out of it.
+    async fn go_on(&mut self) -> Result<Duration> {
+        for worker in self.captures.iter_mut().chain(&mut self.delivers) {
+            worker.check()?;
+        }
+        let through = wait_through(&self.world).await?;
+        let leads = leader(&self.captures).await?;
+        wait_rows(|| capture(self.captures[leads].process()?), 50).await?;
+        Ok(through)
+    }
+
+    async fn end(mut self, kafka: &Kafka) -> Result<()> {
+        let committed = self.load.stop().await?;
+        println!("{}", well_in_partitions(&self.world, kafka).await?);
+        println!("{committed} transactions, {} steps seen", self.witness.stop()?);
+        for worker in self.captures.iter_mut().chain(&mut self.delivers) {
+            worker.end().await?;
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_of_three_brokers_is_killed_and_comes_back() -> Result<()> {
+    let test = "each_of_three_brokers_is_killed_and_comes_back";
+    let Some(mut kafka) = clusters::own(test, KafkaPlan::new(3))? else { return Ok(()) };
+    let mut random = Random::from_env();
+    let Some(mut crew) = Crew::start(test, &kafka, &mut random).await? else { return Ok(()) };
+    for turn in 0..4 {
+        // The last one is the controller again.
+        let (id, what) = if turn < 3 { (turn + 1, "broker") } else { (kafka.controller()?, "the controller, broker") };
+        kafka.kill(id)?;
+        let through = crew.go_on().await?;
+        tokio::time::sleep(moment(&mut random, Duration::from_secs(2))).await;
+        kafka.restart(id)?;
+        let back = crew.go_on().await?;
+        println!(
+            "{what} {id}: a change went through {:.1} s after it was killed, and {:.1} s after it was back",
+            through.as_secs_f64(),
+            back.as_secs_f64()
+        );
+    }
+    crew.end(&kafka).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_to_brokers_are_slow_silent_and_cut() -> Result<()> {
+    let test = "lines_to_brokers_are_slow_silent_and_cut";
+    let Some(kafka) = clusters::own(test, KafkaPlan::new(3).proxied())? else { return Ok(()) };
+    let mut random = Random::from_env();
+    let Some(mut crew) = Crew::start(test, &kafka, &mut random).await? else { return Ok(()) };
+    for id in kafka.ids() {
+        let proxy = kafka.proxy(id)?;
+        proxy.delay(Duration::from_millis(100));
+        let slow = crew.go_on().await?;
+        proxy.restore();
+        for _ in 0..5 {
+            proxy.cut_after(random.below(100_000) as usize);
+            tokio::time::sleep(moment(&mut random, Duration::from_millis(400))).await;
+            proxy.cut();
+        }
+        let cut = crew.go_on().await?;
+        proxy.hold();
+        tokio::time::sleep(moment(&mut random, Duration::from_secs(4))).await;
+        proxy.restore();
+        let silent = crew.go_on().await?;
+        proxy.refuse();
+        tokio::time::sleep(moment(&mut random, Duration::from_secs(4))).await;
+        proxy.restore();
+        let refused = crew.go_on().await?;
+        let [slow, cut, silent, refused] = [slow, cut, silent, refused].map(|time| time.as_secs_f64());
+        println!(
+            "broker {id}: a change goes through in {slow:.1} s while it is slow, {cut:.1} s after cuts, {silent:.1} s after silence, \
+             {refused:.1} s after it was cut off"
+        );
+    }
+    crew.end(&kafka).await
+}
+
+/// Nobody can reach any broker for a while; the machines that run the program are well.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_brokers_are_away_for_a_while() -> Result<()> {
+    let test = "all_brokers_are_away_for_a_while";
+    let Some(mut kafka) = clusters::own(test, KafkaPlan::new(1))? else { return Ok(()) };
+    let mut random = Random::from_env();
+    let Some(mut crew) = Crew::start(test, &kafka, &mut random).await? else { return Ok(()) };
+    for _ in 0..2 {
+        kafka.kill(1)?;
+        tokio::time::sleep(moment(&mut random, Duration::from_secs(10))).await;
+        kafka.restart(1)?;
+        println!("a change went through {:.1} s after Kafka was back", crew.go_on().await?.as_secs_f64());
+    }
+    crew.end(&kafka).await
+}
