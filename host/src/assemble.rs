@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use mysync_binlog::source::Mysql;
 use mysync_connectors::redis::{Redis, Settings as RedisSettings};
@@ -28,6 +30,14 @@ use crate::config::{ConnectorSettings, FirstLoad, LogKind, Settings, WriterSetti
 use crate::fault::Fault;
 use crate::role::Role;
 use crate::supervisor::{Launch, Supervisor, Task};
+use crate::writer::is_moved;
+
+/// How often an idle or stopped delivery looks whether its fence was put elsewhere: soon enough for a person who has done so.
+const WATCH_EVERY: Duration = Duration::from_secs(3);
+/// Between two questions to a group that does not answer: less than others take to join it or leave it.
+const CONFIRM_PAUSE: Duration = Duration::from_millis(300);
+/// The code of a delivery that begins anew because its fence was put elsewhere.
+const FENCE_MOVED: &str = "FENCE_MOVED";
 
 /// The log of this process.
 pub enum Log {
@@ -136,7 +146,8 @@ fn on_embedded(parts: Arc<Parts>, writer: WriterSettings, log: Arc<EmbeddedLog>)
     })
 }
 
-/// The same for a partition that the group of the writer has given to this process.
+/// The same for a partition that the group of the writer has given to this process. Wherever `mysync writer` puts the fence it goes on from
+/// there, be it idle or stopped: nobody can tell the command which processes to ask.
 fn on_kafka(parts: Arc<Parts>, writer: WriterSettings, readers: KafkaReaders, member: Arc<Member>) -> Launch {
     Arc::new(move |partition, status, mut ending| {
         let (parts, writer, readers, member) = (parts.clone(), writer.clone(), readers.clone(), member.clone());
@@ -148,26 +159,38 @@ fn on_kafka(parts: Arc<Parts>, writer: WriterSettings, readers: KafkaReaders, me
                     () = ending.begun() => return Ok(()),
                     opened = readers.open(&writer.name, partition, Some(member.clone())) => opened,
                 };
-                let ended = match opened {
-                    Ok(log) => parts.delivery(&writer, log, partition, status.clone()).await?.run(ending.clone()).await,
-                    Err(error) => Err(error.into()),
+                let work = async {
+                    parts.delivery(&writer, opened?, partition, status.clone()).await?.run(ending.clone()).await
                 };
-                let failure = match ended {
-                    Err(failure) if failure.kind == Kind::Transient || failure.code == FENCE_TAKEN => failure,
-                    ended => return ended,
+                let ended = tokio::select! {
+                    ended = work => ended,
+                    moved = parts.moved(&writer, partition, &status) => Err(moved),
                 };
-                if ending.has_begun() {
-                    return Ok(());
-                }
-                // Whose the partition is, is the group's to say. Who has written last may have been paused, or this process was.
-                if failure.code == FENCE_TAKEN && member.confirm(partition).await.is_err() {
-                    ending.begun().await;
-                    return Ok(());
+                let Err(mut failure) = ended else { return Ok(()) };
+                if failure.kind == Kind::Definite && failure.code != FENCE_TAKEN {
+                    status.set_state(State::Stopped(failure.clone()));
+                    failure = tokio::select! {
+                        biased;
+                        () = ending.begun() => return Err(failure),
+                        moved = parts.moved(&writer, partition, &status) => moved,
+                    };
                 }
                 let wait = backoff.wait();
-                warn!(writer = writer.name, partition, code = failure.code, "delivery begins anew: {}", failure.message);
+                warn!(
+                    writer = writer.name,
+                    partition,
+                    code = failure.code,
+                    "delivery begins anew: {}",
+                    failure.message
+                );
+                let whose = [FENCE_TAKEN, FENCE_MOVED].contains(&failure.code);
                 status.set_state(State::Retrying(failure));
                 ending.sleep(wait).await;
+                // Whose the partition is, is the group's to say: who has written last may have been paused, or this process was. While others
+                // join or leave nobody is told, and who was left out is told to end.
+                while whose && !ending.has_begun() && member.confirm(partition).await.is_err() {
+                    ending.sleep(CONFIRM_PAUSE).await;
+                }
                 if ending.has_begun() {
                     return Ok(());
                 }
@@ -192,6 +215,30 @@ impl Parts {
             orders,
             rows_per_second: settings.dump.rows_per_second,
         })
+    }
+
+    /// Waits until `mysync writer` has put the fence somewhere else. Who writes finds that out by itself.
+    async fn moved(&self, writer: &WriterSettings, partition: u32, status: &DeliverStatus) -> Failure {
+        let (mut batches, mut known) = (None, None);
+        loop {
+            // Who has just begun may not have gone on from where it is yet.
+            let now = Some(status.batches.load(Relaxed));
+            if now == std::mem::replace(&mut batches, now) || known.is_none() {
+                let Some(store) = self.stores.get(&writer.connector).cloned() else {
+                    return std::future::pending().await;
+                };
+                match Redis::new(store, &self.source, &writer.name, partition).read_fence().await {
+                    Ok(Some(fence)) if known.as_ref().is_some_and(|known| *known != fence) && is_moved(&fence) => {
+                        let message = format!("'{}' has put the fence to seq {}", fence.owner, fence.applied.seq);
+                        return Failure::transient(FENCE_MOVED, message);
+                    }
+                    Ok(fence) => known = fence.or(known),
+                    // What is wrong with the store is told by whoever writes to it.
+                    Err(_) => {}
+                }
+            }
+            tokio::time::sleep(WATCH_EVERY).await;
+        }
     }
 
     async fn delivery<L: LogReader>(
