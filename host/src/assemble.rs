@@ -227,14 +227,14 @@ impl Parts {
                 let Some(store) = self.stores.get(&writer.connector).cloned() else {
                     return std::future::pending().await;
                 };
-                match Redis::new(store, &self.source, &writer.name, partition).read_fence().await {
-                    Ok(Some(fence)) if known.as_ref().is_some_and(|known| *known != fence) && is_moved(&fence) => {
+                // What is wrong with the store is told by whoever writes to it.
+                if let Ok(fence) = Redis::new(store, &self.source, &writer.name, partition).read_fence().await {
+                    let is_new = known.as_ref().is_some_and(|known| *known != fence);
+                    known = Some(fence.clone());
+                    if let Some(fence) = fence.filter(|fence| is_new && is_moved(fence)) {
                         let message = format!("'{}' has put the fence to seq {}", fence.owner, fence.applied.seq);
                         return Failure::transient(FENCE_MOVED, message);
                     }
-                    Ok(fence) => known = fence.or(known),
-                    // What is wrong with the store is told by whoever writes to it.
-                    Err(_) => {}
                 }
             }
             tokio::time::sleep(WATCH_EVERY).await;
