@@ -48,6 +48,8 @@ pub enum Moment {
     OffsetLost,
     OffsetOld,
     RecordsDeleted,
+    /// Compaction left holes.
+    RecordsCompacted,
     // What comes of it.
     /// A former leader was refused.
     LeaderFenced,
@@ -71,12 +73,16 @@ pub enum Moment {
     FenceRetaken,
     /// A writer went on behind deleted records.
     ResumedBehindStart,
+    /// A store was made anew from what compaction had left.
+    Rebuilt,
+    /// A writer came back after more was removed than it knew of.
+    AwayTooLong,
 }
 
 impl Moment {
-    pub const COUNT: usize = Self::ResumedBehindStart as usize + 1;
+    pub const COUNT: usize = Self::AwayTooLong as usize + 1;
 
-    pub const FAULTS: [Self; 17] = [
+    pub const FAULTS: [Self; 18] = [
         Self::DecodedNotSent,
         Self::SentNotCommitted,
         Self::CommitNotSent,
@@ -94,9 +100,10 @@ impl Moment {
         Self::OffsetLost,
         Self::OffsetOld,
         Self::RecordsDeleted,
+        Self::RecordsCompacted,
     ];
 
-    pub const OUTCOMES: [Self; 11] = [
+    pub const OUTCOMES: [Self; 13] = [
         Self::LeaderFenced,
         Self::TransactionAborted,
         Self::TransactionCompleted,
@@ -108,6 +115,8 @@ impl Moment {
         Self::BatchRefused,
         Self::FenceRetaken,
         Self::ResumedBehindStart,
+        Self::Rebuilt,
+        Self::AwayTooLong,
     ];
 }
 

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Few enough for every build; a hundred thousand are for a quiet hour.
-const SEEDS: u64 = 4000;
+const SEEDS: u64 = 3000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))

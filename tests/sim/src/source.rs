@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mysync_change::block::BlockBuilder;
+use mysync_change::block::{BlockBuilder, RowBuilder};
 use mysync_change::dump::{After, Dump, DumpState, Dumps, Progress};
 use mysync_change::envelope::chunk_id;
 use mysync_change::image::{self, Value};
 use mysync_change::position::{Checkpoint, FilePosition, SourcePosition, TransactionId};
 use mysync_change::rows::Operation;
-use mysync_change::schema::{Column, Storage, TableShape};
+use mysync_change::schema::{Column, Fingerprint, Storage, TableShape};
 use mysync_pipeline::failure::Failure;
 use mysync_pipeline::ports::Source;
 
@@ -76,10 +76,9 @@ impl SimSource {
         block.begin_chunk(chunk_id(1, dump.progress.chunks), 1_000_000, dump.writer.clone());
         dump.progress.chunks += 1;
         dump.progress.after = Some(After { key: "id".to_owned(), values: vec![last.to_string()] });
-        let partitions = block.partitions().len();
         for (number, (key, value)) in (0..).zip(&chunk) {
             let fingerprint = shape().fingerprint();
-            let mut row = block.row(partition(*key, partitions), fingerprint, Operation::Read, number).unwrap();
+            let mut row = start(block, *key, fingerprint, Operation::Read, number);
             image(row.images(), *key, value);
             row.finish(true);
         }
@@ -114,24 +113,29 @@ fn image(out: &mut Vec<u8>, key: i64, value: &str) {
     image::write(out, &[Value::Signed(key), Value::Text(value)]);
 }
 
+/// A row under its key.
+fn start(block: &mut BlockBuilder, key: i64, shape: Fingerprint, operation: Operation, number: u64) -> RowBuilder<'_> {
+    let partition = partition(key, block.partitions().len());
+    block.keyed_row(partition, &key.to_be_bytes(), shape, operation, number).unwrap()
+}
+
 fn emit(block: &mut BlockBuilder, number: u64, change: &Change) {
     let shape = shape().fingerprint();
-    let partitions = block.partitions().len();
     match change {
         Change::Put { key, value } => {
-            let mut row = block.row(partition(*key, partitions), shape, Operation::Insert, number).unwrap();
+            let mut row = start(block, *key, shape, Operation::Insert, number);
             image(row.images(), *key, value);
             row.finish(true);
         }
         Change::Remove { key } => {
-            let mut row = block.row(partition(*key, partitions), shape, Operation::Delete, number).unwrap();
+            let mut row = start(block, *key, shape, Operation::Delete, number);
             image(row.images(), *key, "");
             row.end_before();
             row.finish(false);
         }
         Change::Move { from, to, value } => {
             for (key, half) in [(from, Operation::MoveOut), (to, Operation::MoveIn)] {
-                let mut row = block.row(partition(*key, partitions), shape, half, number).unwrap();
+                let mut row = start(block, *key, shape, half, number);
                 image(row.images(), *from, "");
                 row.end_before();
                 image(row.images(), *to, value);

@@ -1,6 +1,6 @@
 //! A store that keeps entries and fences together, and a judge that looks at it after every step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -9,6 +9,7 @@ use mysync_change::fence::Fence;
 use mysync_change::operations::RedisCommands;
 use mysync_pipeline::failure::Failure;
 use mysync_pipeline::ports::Connector;
+use tokio::time::Instant;
 
 use crate::Mutant;
 use crate::faults::{Faults, Host, Moment};
@@ -26,6 +27,10 @@ pub struct State {
     starts: u64,
     /// The first broken promise.
     wrong: Option<String>,
+    /// Partitions that are made anew from a log with holes, and since when.
+    rebuilds: BTreeMap<usize, Instant>,
+    /// Partitions whose log has holes.
+    holes: BTreeSet<usize>,
 }
 
 /// Follows one partition's entries: they are what the source's were at some time, and no earlier one than before.
@@ -103,6 +108,24 @@ impl SimStore {
         state.judges[partition].rests |= over_what_is_there;
     }
 
+    /// A partition's entries are removed.
+    pub fn clear(&self, partition: usize) {
+        let partitions = self.partitions;
+        self.state().entries.retain(|key, _| crate::history::partition(*key, partitions) != partition);
+    }
+
+    /// For how long a partition has been made anew; none: it is not.
+    pub fn rebuilding(&self, partition: usize) -> Option<Duration> {
+        self.state().rebuilds.get(&partition).map(Instant::elapsed)
+    }
+
+    /// Compaction left holes: what is made anew from there on shows states that the source never had, until it is done.
+    pub fn expect_holes(&self, partition: usize) {
+        let state = &mut *self.state();
+        state.holes.insert(partition);
+        state.judges[partition].rests |= state.fences.get(&partition).is_none_or(|fence| rebuilds(fence));
+    }
+
     /// A partition's fence is gone and its entries are not.
     pub fn forgive(&self, partition: usize) {
         self.state().judges[partition].rests = true;
@@ -171,10 +194,22 @@ impl SimStore {
             (Some(refused), _) if is_compared => return Err(refused),
             _ => {}
         }
+        if rebuilds(&sent.fence) {
+            state.rebuilds.entry(partition).or_insert_with(Instant::now);
+            let has_holes = state.holes.contains(&partition);
+            state.judges[partition].rests |= has_holes;
+        } else {
+            state.rebuilds.remove(&partition);
+        }
         self.write(&mut state, partition, &sent.commands);
         state.fences.insert(partition, sent.fence.clone());
         Ok(())
     }
+}
+
+/// Whether a fence says that the store is being made anew.
+fn rebuilds(fence: &str) -> bool {
+    fence.contains("\"rebuild\"")
 }
 
 /// A batch and its fence on their way.
@@ -293,6 +328,12 @@ impl Connector for SimConnector {
             faults.count(Moment::BatchRefused);
         }
         taken?;
+        if let (Some(seen), Some(faults)) = (&self.seen, self.faults())
+            && rebuilds(seen)
+            && fence.rebuild.is_none()
+        {
+            faults.count(Moment::Rebuilt);
+        }
         self.at(Moment::AppliedNotAnswered).await?;
         self.store.random.may_fail("applying, after it took effect")?;
         self.seen = Some(fence.to_text());

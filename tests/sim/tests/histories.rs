@@ -1,33 +1,19 @@
-//! Histories by seed. `MYSYNC_SIM_SEED=N` plays one, `MYSYNC_SIM_COUNT=N` so many of each kind.
+//! Histories over the embedded log, by seed. `MYSYNC_SEED=N` plays one of each kind, `MYSYNC_SEEDS=N` about so many of all kinds together.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use mysync_sim_tests::scenario::{Scenario, World, play, simulated};
-
-/// Few enough for every build; thousands are for a quiet hour.
-const COUNT: u64 = 400;
+use mysync_sim_tests::seeds::{self, each};
 
 const FAULTS: Scenario =
     Scenario { partitions: 1, failing: 40, power: false, pauses: false, large: false, loads: false, mutant: None };
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is no number")))
-}
+/// Kinds of histories.
+const KINDS: u64 = 12;
 
-/// Plays so many histories, or one in `share` of them.
+/// Plays a kind's histories, or one in `share` of them.
 fn histories(scenario: Scenario, share: u64) {
-    if let Some(seed) = number("MYSYNC_SIM_SEED") {
-        play(seed, scenario);
-        return;
-    }
-    for seed in 0..number("MYSYNC_SIM_COUNT").unwrap_or(COUNT).div_ceil(share) {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| play(seed, scenario))) {
-            eprintln!("seed {seed} of {scenario:?}; play it again with MYSYNC_SIM_SEED={seed}");
-            std::panic::resume_unwind(panic);
-        }
-    }
+    each(seeds::share(KINDS * share), &format!("{scenario:?}"), |seed| _ = play(seed, scenario));
 }
 
 #[test]

@@ -17,6 +17,7 @@ const CALLS: Scenario = Scenario {
     retention: false,
     storms: false,
     loads: false,
+    compacts: false,
     losses: false,
     mutant: None,
 };
@@ -110,4 +111,10 @@ fn stores_and_logs_are_lost_and_a_person_says_how_to_go_on() {
 #[test]
 fn a_dump_goes_on_under_another_leader() {
     histories(Scenario { loads: true, ..PAUSES }, 8, &[Moment::TransactionAborted, Moment::LeaderFenced]);
+}
+
+#[test]
+fn a_compacted_log_makes_stores_anew_and_tells_who_was_away_too_long() {
+    let moments = [Moment::RecordsCompacted, Moment::Rebuilt, Moment::AwayTooLong, Moment::StoreRestored];
+    histories(Scenario { compacts: true, losses: true, partitions: 2, ..PAUSES }, 8, &moments);
 }

@@ -20,6 +20,7 @@ const QUIET: Scenario = Scenario {
     retention: false,
     storms: false,
     loads: false,
+    compacts: false,
     losses: false,
     mutant: None,
 };
@@ -132,7 +133,7 @@ fn stops_after(was_away: bool, happens: impl FnOnce(&Cluster)) -> Vec<&'static s
         cluster.faults.check();
         store.check();
         let stops = stops.lock().unwrap();
-        stops.clone()
+        stops.iter().map(|(_, code)| *code).collect()
     })
 }
 

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use mysync_change::envelope::LogId;
+use mysync_change::routing::Layout;
 use mysync_pipeline::failure::Failure;
 use tokio::time::sleep;
 
@@ -20,6 +21,8 @@ use crate::random::Random;
 
 /// A transaction that is not ended by then is aborted.
 const TRANSACTION: Duration = Duration::from_millis(1500);
+/// How long a compacted topic keeps what was replaced, and that something was removed.
+pub const KEPT: Duration = Duration::from_millis(2500);
 /// Between a request and its effect, at most.
 const WAY_US: u64 = 800;
 /// What came late came by then.
@@ -78,6 +81,8 @@ pub struct State {
 pub struct Broker {
     state: Arc<Mutex<State>>,
     partitions: usize,
+    /// Whether its topic is compacted.
+    pub layout: Layout,
     pub random: Random,
     pub faults: Faults,
     pub mutant: Option<Mutant>,
@@ -104,7 +109,7 @@ impl Topics {
 }
 
 impl Broker {
-    pub fn new(partitions: usize, random: Random, faults: Faults, mutant: Option<Mutant>) -> Self {
+    pub fn new(partitions: usize, layout: Layout, random: Random, faults: Faults, mutant: Option<Mutant>) -> Self {
         let state = State {
             made: 0,
             topics: Topics::new(partitions),
@@ -116,7 +121,7 @@ impl Broker {
             groups: [Group::new(1), Group::new(partitions)],
         };
         let grown = (0..=partitions).map(|_| Bell::default()).collect();
-        Self { state: Arc::new(Mutex::new(state)), partitions, random, faults, mutant, grown }
+        Self { state: Arc::new(Mutex::new(state)), partitions, layout, random, faults, mutant, grown }
     }
 
     pub fn partitions(&self) -> usize {
@@ -220,6 +225,15 @@ impl Broker {
     pub fn delete_all(&self, partition: usize) {
         let log = &mut self.state().topics.partitions[partition];
         log.start = log.records.len();
+    }
+
+    /// Compaction of a partition. Answers whether it left any hole.
+    pub fn compact(&self, partition: usize) -> bool {
+        let has_removed = self.state().topics.partitions[partition].compact(KEPT);
+        if has_removed {
+            self.faults.count(Moment::RecordsCompacted);
+        }
+        has_removed
     }
 
     /// Retention: deletes what is old, and what the group has passed.

@@ -5,10 +5,11 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use mysync_change::fence::{Fence, Place};
+use mysync_change::routing::Layout;
 use mysync_pipeline::feed::LIMITS;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::broker::{Broker, DELIVER};
+use super::broker::{Broker, DELIVER, KEPT};
 use super::judge;
 use super::process::{Process, Shared};
 use crate::Mutant;
@@ -37,6 +38,8 @@ pub struct Scenario {
     pub storms: bool,
     /// Whether rows were there before the log, and are loaded by a dump.
     pub loads: bool,
+    /// Whether the topic keeps only the last record of each key.
+    pub compacts: bool,
     /// Whether the store may be emptied, lose a fence, or go back, or the log be replaced.
     pub losses: bool,
     pub mutant: Option<Mutant>,
@@ -86,9 +89,10 @@ impl Cluster {
         let mildness = 1 + Random::new(seed, 0).below(8);
         let random = Random::new(seed, failing * mildness);
         let faults = Faults::new(random.clone(), faulting * mildness, pauses);
+        let layout = if scenario.compacts { Layout::Keyed } else { Layout::Runs };
         let history = History::new(partitions, LIMITS.rows_max as usize);
         let shared = Shared {
-            broker: Broker::new(partitions, random.clone(), faults.clone(), mutant),
+            broker: Broker::new(partitions, layout, random.clone(), faults.clone(), mutant),
             store: SimStore::new(history.clone(), random.clone(), partitions, mutant, scenario.loads),
             history,
             stops: Arc::default(),
@@ -127,7 +131,7 @@ impl Cluster {
     }
 
     fn happen(&mut self) {
-        let Scenario { processes, pauses, retention, losses, storms, .. } = self.scenario;
+        let Scenario { processes, pauses, retention, losses, storms, compacts, .. } = self.scenario;
         if storms && self.random.one_in(4) {
             match self.any() {
                 Some(process) if self.random.one_in(2) => process.end(),
@@ -145,6 +149,7 @@ impl Cluster {
             5 => self.any().into_iter().for_each(Process::end),
             6 => self.forget_offset(),
             7 if retention => self.shared.broker.delete_records(),
+            7 | 10 | 11 if compacts => self.compact(),
             8 => self.shared.store.cut(),
             9 if losses => self.lose(),
             _ => self.commit(),
@@ -181,6 +186,16 @@ impl Cluster {
         }
     }
 
+    fn compact(&self) {
+        let Shared { store, broker, .. } = &self.shared;
+        for partition in 0..self.scenario.partitions {
+            // A store that takes longer than that to be made anew is told so by a clock that stands still here.
+            if store.rebuilding(partition).is_none_or(|time| time < KEPT) && broker.compact(partition) {
+                store.expect_holes(partition);
+            }
+        }
+    }
+
     fn lose(&mut self) {
         let Shared { store, broker, .. } = &self.shared;
         match self.random.below(6) {
@@ -190,7 +205,8 @@ impl Cluster {
             }
             1 => {
                 let partition = self.random.below(self.scenario.partitions as u64) as usize;
-                if store.state().fences.remove(&partition).is_some() {
+                let is_noted = broker.state().groups[DELIVER].hints[partition].is_some();
+                if is_noted && store.state().fences.remove(&partition).is_some() {
                     store.forgive(partition);
                     self.faults.count(Moment::FenceEvicted);
                 }
@@ -204,6 +220,8 @@ impl Cluster {
                     store.restore(saved);
                     self.faults.count(Moment::StoreRestored);
                 }
+                // For the same reason as in `compact`.
+                None if (0..self.scenario.partitions).any(|partition| store.rebuilding(partition).is_some()) => {}
                 None => self.saved = Some(store.state().clone()),
             },
         }
@@ -214,26 +232,40 @@ impl Cluster {
         self.faults.check();
         self.shared.store.check();
         let stops = std::mem::take(&mut *self.shared.stops.lock().unwrap());
-        for code in &stops {
-            let is_meant = self.scenario.losses && matches!(*code, "STORE_EMPTIED" | "LOG_REPLACED");
-            assert!(is_meant, "a delivery stopped: {code}");
+        for (partition, code) in &stops {
+            let is_meant = match *code {
+                "STORE_EMPTIED" | "LOG_REPLACED" => self.scenario.losses,
+                "REBUILD_NEEDED" => self.scenario.compacts,
+                _ => false,
+            };
+            assert!(is_meant, "delivery of partition {partition} stopped: {code}");
         }
-        let waits = !stops.is_empty() && !self.mend();
-        if waits {
-            self.shared.stops.lock().unwrap().extend(stops);
-        } else if !stops.is_empty() {
+        if stops.is_empty() {
+            return;
+        }
+        if self.mend(&stops) {
             self.shared.resumed.ring();
+        } else {
+            self.shared.stops.lock().unwrap().extend(stops);
         }
     }
 
     /// `mysync writer rewind` and `rebase`, where they are needed. False: there is no log yet to go on with.
-    fn mend(&self) -> bool {
+    fn mend(&self, stops: &[(usize, &'static str)]) -> bool {
         let Shared { store, broker, .. } = &self.shared;
         let Some(log) = broker.log_id().map(|id| id.to_string()) else { return false };
         for partition in 0..self.scenario.partitions {
             let fence = store.state().fences.get(&partition).map(|text| Fence::parse(text).unwrap());
-            if fence.as_ref().is_some_and(|fence| fence.log == log) {
+            let is_late = stops.contains(&(partition, "REBUILD_NEEDED"));
+            if !is_late && fence.as_ref().is_some_and(|fence| fence.log == log) {
                 continue;
+            }
+            if is_late {
+                self.faults.count(Moment::AwayTooLong);
+            }
+            // Where the log does not tell of every removal any more nothing may be left of what it was.
+            if self.scenario.compacts {
+                store.clear(partition);
             }
             // Entries may be there that a former log has brought.
             let new = Fence::new(log.clone(), "operator".into(), "sim".into(), Place::default());

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mysync_change::block::{BlockBuilder, PartitionBlock};
+use mysync_change::block::{self, BlockBuilder, PartitionBlock};
 use mysync_change::envelope::{self, LogId};
 use mysync_change::position::Checkpoint;
+use mysync_change::routing::Layout;
 use mysync_change::rows;
 use mysync_pipeline::failure::Failure;
 use mysync_pipeline::ports::{Lead, LogWriter};
@@ -114,8 +115,11 @@ impl KafkaLeader {
         self.send(producer, control, covered).await
     }
 
-    /// Cuts a part of a block between envelopes.
+    /// Cuts a part of a block: between envelopes as chance has it, or where rows are kept under their keys between them.
     fn messages(&self, part: &PartitionBlock) -> Vec<Message> {
+        if self.broker.layout == Layout::Keyed {
+            return part.messages().map(|message| self.keyed(&message)).collect();
+        }
         let (mut messages, mut at): (Vec<Message>, usize) = (Vec::new(), 0);
         while let Some((envelope, next)) = envelope::read(&part.bytes, at).unwrap() {
             let (first, prev) = (envelope.header.first_seq, envelope.header.prev);
@@ -129,11 +133,32 @@ impl KafkaLeader {
                     message.last = last;
                     message.bytes.extend_from_slice(bytes);
                 }
-                None => messages.push(Message { log_id: self.log_id, first, last, prev, bytes: bytes.to_vec() }),
+                None => messages.push(Message {
+                    log_id: self.log_id,
+                    first,
+                    last,
+                    prev,
+                    bytes: bytes.to_vec(),
+                    key: None,
+                    is_tombstone: false,
+                }),
             }
             at = next;
         }
         messages
+    }
+
+    fn keyed(&self, message: &block::Message<'_>) -> Message {
+        let (envelope, _) = envelope::read(message.bytes, 0).unwrap().unwrap();
+        Message {
+            log_id: self.log_id,
+            first: message.first_seq,
+            last: message.last_seq,
+            prev: envelope.header.prev,
+            bytes: message.bytes.to_vec(),
+            key: message.key.map(<[u8]>::to_vec),
+            is_tombstone: message.is_tombstone,
+        }
     }
 
     async fn commit(&self, producer: &Producer) -> Result<(), Failure> {
@@ -183,6 +208,10 @@ impl KafkaLeader {
 }
 
 impl LogWriter for KafkaLeader {
+    fn layout(&self) -> Layout {
+        self.broker.layout
+    }
+
     async fn lead(&mut self) -> Result<Lead, Failure> {
         self.producer = None;
         self.membership.won().await?;

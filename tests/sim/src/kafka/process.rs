@@ -39,8 +39,8 @@ pub struct Shared {
     pub history: History,
     pub broker: Broker,
     pub store: SimStore,
-    /// Codes with which tasks have stopped.
-    pub stops: Arc<Mutex<Vec<&'static str>>>,
+    /// Partitions in which a task has stopped, and with which code.
+    pub stops: Arc<Mutex<Vec<(usize, &'static str)>>>,
     /// An operator has stopped tasks go on.
     pub resumed: Bell,
     /// Whether a dump brings what was there before the log.
@@ -324,7 +324,7 @@ impl Tasks {
         let Some(slot) = self.slots.get_mut(&partition).filter(|slot| slot.task == task) else { return };
         match outcome {
             Err(failure) if slot.turn == Turn::Running => {
-                self.shared.stops.lock().unwrap().push(failure.code);
+                self.shared.stops.lock().unwrap().push((partition, failure.code));
                 slot.turn = Turn::Stopped;
             }
             _ => _ = self.slots.remove(&partition),

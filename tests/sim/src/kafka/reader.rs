@@ -7,12 +7,13 @@ use std::time::Duration;
 use mysync_change::batch::BlockReader;
 use mysync_change::envelope::LogId;
 use mysync_change::fence::Place;
+use mysync_change::routing::Layout;
 use mysync_change::schema::{Fingerprint, TableShape};
 use mysync_pipeline::failure::Failure;
-use mysync_pipeline::ports::{Found, LogReader};
+use mysync_pipeline::ports::{Compaction, Found, LogReader};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::broker::{Broker, DELIVER};
+use super::broker::{Broker, DELIVER, KEPT};
 use super::group::Hint;
 use super::topic::{Control, Message, Partition};
 use crate::Mutant;
@@ -137,6 +138,12 @@ impl KafkaReader {
 impl LogReader for KafkaReader {
     fn log_id(&self) -> LogId {
         self.log_id
+    }
+
+    async fn compaction(&mut self) -> Result<Option<Compaction>, Failure> {
+        self.broker.random.may_fail("asking how far the log has come")?;
+        let last = self.broker.covered().map_or(0, |covered| covered.lasts[self.partition]);
+        Ok((self.broker.layout == Layout::Keyed).then_some(Compaction { kept: KEPT, last }))
     }
 
     async fn find(&mut self, place: &Place) -> Result<Found, Failure> {

@@ -1,10 +1,13 @@
 //! Partitions: records at offsets, and which of them a read_committed reader sees.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mysync_change::envelope::LogId;
 use mysync_change::position::Checkpoint;
 use mysync_change::schema::{Fingerprint, TableShape};
+use tokio::time::Instant;
 
 /// What stands in the control topic.
 #[derive(Debug, Clone)]
@@ -33,6 +36,10 @@ pub struct Message {
     /// The record before its first.
     pub prev: u64,
     pub bytes: Vec<u8>,
+    /// None: it is no row under its key.
+    pub key: Option<Vec<u8>>,
+    /// After it nothing is left under its key.
+    pub is_tombstone: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -54,6 +61,17 @@ pub enum Standing {
 pub struct Record {
     pub standing: Standing,
     pub content: Content,
+    at: Instant,
+    /// Until when a tombstone is kept: known once it was compacted.
+    horizon: Option<Instant>,
+    /// It is gone: compaction leaves a hole.
+    is_removed: bool,
+}
+
+impl Record {
+    fn new(standing: Standing, content: Content) -> Self {
+        Self { standing, content, at: Instant::now(), horizon: None, is_removed: false }
+    }
 }
 
 /// What a reader is shown.
@@ -79,7 +97,7 @@ impl Partition {
         if standing == Standing::Open {
             self.open.get_or_insert(self.records.len());
         }
-        self.records.push(Record { standing, content });
+        self.records.push(Record::new(standing, content));
     }
 
     /// Ends the open transaction here.
@@ -89,7 +107,7 @@ impl Partition {
         for record in self.records[open..].iter_mut().filter(|record| record.standing == Standing::Open) {
             record.standing = standing;
         }
-        self.records.push(Record { standing, content: Content::Marker });
+        self.records.push(Record::new(standing, Content::Marker));
     }
 
     /// Behind the last record that a reader may come to: what is open holds up those that want what is committed.
@@ -98,11 +116,39 @@ impl Partition {
     }
 
     fn is_shown(record: &Record, isolation: Isolation) -> bool {
-        match record.standing {
-            Standing::Open => isolation.open,
-            Standing::Committed => true,
-            Standing::Aborted => isolation.aborted,
+        !record.is_removed
+            && match record.standing {
+                Standing::Open => isolation.open,
+                Standing::Committed => true,
+                Standing::Aborted => isolation.aborted,
+            }
+    }
+
+    /// Compaction: what is old enough makes way for newer records of its key, and so do tombstones that were seen for long enough. Answers
+    /// whether there was any. The last message is in a segment that is still written to.
+    pub fn compact(&mut self, kept: Duration) -> bool {
+        let mut offsets: Vec<usize> = self.messages(0, Isolation::default()).map(|(offset, _)| offset).collect();
+        offsets.pop();
+        offsets.retain(|offset| self.records[*offset].at.elapsed() > kept);
+        let mut newest = BTreeMap::new();
+        for offset in &offsets {
+            if let Content::Records(message) = &self.records[*offset].content {
+                newest.insert(message.key.clone(), *offset);
+            }
         }
+        let mut has_removed = false;
+        for offset in offsets {
+            let record = &mut self.records[offset];
+            let Content::Records(message) = &record.content else { continue };
+            let is_replaced = newest.get(&message.key) != Some(&offset);
+            let is_past = message.is_tombstone && record.horizon.is_some_and(|horizon| horizon < Instant::now());
+            if is_replaced || is_past {
+                (record.is_removed, has_removed) = (true, true);
+            } else if message.is_tombstone {
+                record.horizon.get_or_insert(Instant::now() + kept);
+            }
+        }
+        has_removed
     }
 
     /// Messages from an offset on, each with its offset.
