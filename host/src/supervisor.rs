@@ -156,6 +156,12 @@ impl Writer {
                         partitions.iter().for_each(|partition| self.board.end(&self.name, *partition));
                         drop(working);
                     }
+                    Change::Refused(failure) => {
+                        // Which partitions it would have had, nobody knows: it is told of the first.
+                        error!(writer = self.name, code = failure.code, "the writer has no part: {}", failure.message);
+                        self.board.start(&self.name, 0).set_state(State::Stopped(failure));
+                        self.board.assigned(&self.name);
+                    }
                 },
                 Some(answer) = resumes.recv() => {
                     waiting.push(answer);

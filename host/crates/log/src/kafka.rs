@@ -246,6 +246,13 @@ impl Cluster {
 /// What Kafka adds to a message, at most, beside its key and value: headers of batch and record.
 const MESSAGE_OVERHEAD: usize = 512;
 
+/// This process, as people know it: its machine, and its number there.
+fn process_name() -> String {
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let machine = if machine.trim().is_empty() { "unknown" } else { machine.trim() };
+    format!("{machine}:{}", std::process::id())
+}
+
 /// Random enough to tell logs and leaders apart.
 fn random_id() -> LogId {
     let chance = || RandomState::new().hash_one(std::process::id()).to_be_bytes();

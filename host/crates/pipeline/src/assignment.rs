@@ -6,6 +6,8 @@ use std::sync::mpsc as blocking;
 
 use tokio::sync::mpsc;
 
+use crate::failure::Failure;
+
 /// Changes that wait to be taken: those of one rebalance are two.
 const CHANGES_MAX: usize = 16;
 
@@ -16,6 +18,8 @@ pub enum Change {
     Given(Vec<u32>),
     /// Work at them ends now; whoever waits for that sees the rest dropped.
     Taken(Vec<u32>, Working),
+    /// This process may not take part, until somebody mends that.
+    Refused(Failure),
 }
 
 /// Held by those who still work at partitions that were taken from them.

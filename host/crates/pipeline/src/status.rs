@@ -132,6 +132,7 @@ pub struct CaptureStatus {
     pub errors: AtomicU64,
     position: Mutex<Option<Checkpoint>>,
     dumps: Mutex<Vec<DumpStatus>>,
+    leader: Mutex<Option<String>>,
 }
 
 /// One writer's figures in one partition.
@@ -221,6 +222,15 @@ impl CaptureStatus {
 
     pub fn set_position(&self, position: &Checkpoint) {
         lock(&self.position).get_or_insert_with(|| position.clone()).clone_from(position);
+    }
+
+    /// The process that captures, by its machine and number; none: it is not known, or there can be no other.
+    pub fn leader(&self) -> Option<String> {
+        lock(&self.leader).clone()
+    }
+
+    pub fn set_leader(&self, name: String) {
+        *lock(&self.leader) = Some(name).filter(|name| !name.is_empty());
     }
 
     /// Every dump that is not over, and those that have ended since this process started.

@@ -81,6 +81,9 @@ pub struct Leader {
     pub token: String,
     /// The first number that it may give.
     pub start: u64,
+    /// Of the process, for people: its machine and number there.
+    #[serde(default)]
+    pub name: String,
 }
 
 /// A shape's key in the topic.

@@ -72,6 +72,9 @@ pub enum KafkaError {
     ShapeMissing { fingerprint: Fingerprint },
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// What the group has told.
+    #[error("{0}")]
+    Group(Failure),
     #[error("the process is ending")]
     Ending,
 }
@@ -141,6 +144,7 @@ impl KafkaError {
             Self::PlaceGone { .. } => "KAFKA_PLACE_GONE",
             Self::ShapeMissing { .. } => "KAFKA_SHAPE_MISSING",
             Self::Record(error) => error.code,
+            Self::Group(failure) => failure.code,
             Self::Ending => "LOG_ENDING",
         }
     }
@@ -162,6 +166,9 @@ impl KafkaError {
 
 impl From<KafkaError> for Failure {
     fn from(error: KafkaError) -> Self {
+        if let KafkaError::Group(failure) = error {
+            return failure;
+        }
         Failure { kind: error.kind(), code: error.code(), message: error.to_string() }
     }
 }

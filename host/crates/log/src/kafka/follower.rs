@@ -11,7 +11,7 @@ use rdkafka::topic_partition_list::Offset;
 use tracing::debug;
 
 use super::Cluster;
-use super::control::{CHECKPOINT, Covered, DUMPS, parse};
+use super::control::{CHECKPOINT, Covered, DUMPS, LEADER, Leader, parse};
 use super::error::KafkaError;
 use super::tail::Tail;
 
@@ -38,10 +38,14 @@ async fn follow_from_here(cluster: &Cluster, board: &Board) -> Result<(), KafkaE
                 _ => tail.wait().await,
             }
         };
+        let topic = &tail.topic;
+        if record.key() == LEADER.as_bytes() {
+            let leader: Leader = parse(topic, LEADER, record.bytes())?;
+            board.capture.set_leader(leader.name);
+        }
         if *cluster.leads.borrow() {
             continue;
         }
-        let topic = &tail.topic;
         match record.key() {
             key if key == CHECKPOINT.as_bytes() => {
                 let covered: Covered = parse(topic, CHECKPOINT, record.bytes())?;

@@ -207,7 +207,13 @@ fn keep(consumer: Arc<BaseConsumer<Context>>, group: &str, topic: &str, ending: 
     let mut committed = Instant::now();
     while !ending.load(Relaxed) {
         match consumer.poll(POLL) {
-            Some(Err(error)) => debug!(target: "mysync_log::kafka", group, %error, "the group says"),
+            Some(Err(error)) => match KafkaError::of(&format!("taking part in group {group}"), &error) {
+                // It goes on asking; whoever waits for it is told why it waits.
+                refused @ (KafkaError::Denied { .. } | KafkaError::Refused { .. }) => {
+                    let _ = consumer.context().changes.try_send(Change::Refused(refused.into()));
+                }
+                _ => debug!(target: "mysync_log::kafka", group, %error, "the group says"),
+            },
             Some(Ok(_)) | None => {}
         }
         if committed.elapsed() >= COMMIT_EVERY {

@@ -2,7 +2,7 @@
 
 use super::admin::{Admin, Found, Values, Wanted};
 use super::error::KafkaError;
-use super::settings::{Cleanup, KafkaSettings};
+use super::settings::{Cleanup, KafkaSettings, SESSION_TIMEOUT};
 
 /// Of the control topic: small pieces, compacted soon, so that a leader reads little at its start.
 const CONTROL_SEGMENT_BYTES: u64 = 16 << 20;
@@ -11,6 +11,8 @@ const CONTROL_SEGMENT_MS: u64 = 600_000;
 const ORDERS_MS: u64 = 24 * 3600 * 1000;
 /// What a topic is made to take: more than any block of rows, and rows that are large for a database.
 const MESSAGE_BYTES: usize = 8 << 20;
+/// Less than this refuses what is no large row by anybody's measure: messages are made up to a quarter of it.
+const MESSAGE_BYTES_LEAST: usize = 1 << 20;
 /// What a broker takes unless it is told otherwise.
 const MESSAGE_BYTES_DEFAULT: usize = 1_048_588;
 
@@ -73,6 +75,15 @@ pub async fn look(admin: &Admin, settings: &KafkaSettings, make: bool) -> Result
         check(settings, &wanted, &found, &mut breaches);
         let max = number(&found.settings, "max.message.bytes").map_or(MESSAGE_BYTES_DEFAULT, |max| max as usize);
         message_bytes_max = message_bytes_max.min(max);
+        if max < MESSAGE_BYTES_LEAST {
+            breaches.push(Breach {
+                setting: "max.message.bytes",
+                what: format!(
+                    "topic {} has max.message.bytes={max}, which is less than many rows in one message take: set it to {MESSAGE_BYTES}",
+                    wanted.name
+                ),
+            });
+        }
     }
     if let Some(id) = brokers.first() {
         check_broker(&admin.broker(*id).await?, brokers.len(), &mut breaches);
@@ -198,25 +209,98 @@ fn check(settings: &KafkaSettings, wanted: &Wanted, found: &Found, breaches: &mu
     }
 }
 
+/// What tells of its age a broker says by what it can be set to.
 fn check_broker(values: &Values, brokers: usize, breaches: &mut Vec<Breach>) {
     let mut find = |setting, what: String| breaches.push(Breach { setting, what });
+    if values.contains_key("inter.broker.protocol.version") {
+        find(
+            "broker.version",
+            "the brokers are older than Kafka 4.0, and a late request of a leader that was replaced may end a transaction of its successor: use              newer ones"
+                .to_owned(),
+        );
+    }
+    if values.get("transaction.partition.verification.enable").is_none_or(|value| value != "true") {
+        find(
+            "transaction.partition.verification.enable",
+            "the brokers do not have transaction.partition.verification.enable=true: a late request may leave a transaction that nobody ends,              behind which nothing is read any more. Set it"
+                .to_owned(),
+        );
+    }
+    if values.get("log.cleaner.enable").is_some_and(|value| value == "false") {
+        find(
+            "log.cleaner.enable",
+            "the brokers have log.cleaner.enable=false: compacted topics, the control topic among them, only grow. Set it to true".to_owned(),
+        );
+    }
+    let session = SESSION_TIMEOUT.as_millis() as i64;
+    if let Some(least) = number(values, "group.min.session.timeout.ms").filter(|least| *least > session) {
+        find(
+            "group.min.session.timeout.ms",
+            format!(
+                "the brokers have group.min.session.timeout.ms={least}, and let nobody into a group who wants to be missed after {session} ms:                  lower it"
+            ),
+        );
+    }
     if brokers < 2 {
         return;
     }
-    for (name, least) in [
-        ("transaction.state.log.replication.factor", 2),
-        ("transaction.state.log.min.isr", 2),
-        ("offsets.topic.replication.factor", 2),
+    for name in [
+        "transaction.state.log.replication.factor",
+        "transaction.state.log.min.isr",
+        "offsets.topic.replication.factor",
     ] {
-        if number(values, name).is_some_and(|value| value < least) {
+        if let Some(value) = number(values, name).filter(|value| *value < 2) {
             find(
                 name,
                 format!(
-                    "the brokers have {name}={}: with one broker goes the record of what was committed. Set it to 3 (for the topic that is there: \
-                     kafka-reassign-partitions)",
-                    number(values, name).unwrap_or(0)
+                    "the brokers have {name}={value}: with one broker goes the record of what was committed. Set it to 2 or 3 (for the topic that                      is there: kafka-reassign-partitions)"
                 ),
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is found of brokers that have these settings beside the usual ones.
+    fn found(more: &[(&str, &str)], brokers: usize) -> Vec<&'static str> {
+        let usual = [
+            ("transaction.partition.verification.enable", "true"),
+            ("log.cleaner.enable", "true"),
+            ("group.min.session.timeout.ms", "6000"),
+            ("transaction.state.log.replication.factor", "3"),
+            ("transaction.state.log.min.isr", "2"),
+            ("offsets.topic.replication.factor", "3"),
+        ];
+        let values = usual.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let mut breaches = Vec::new();
+        check_broker(&values, brokers, &mut breaches);
+        breaches.into_iter().map(|breach| breach.setting).collect()
+    }
+
+    #[test]
+    fn a_broker_is_known_by_its_settings() {
+        assert_eq!(found(&[], 3), [""; 0]);
+        assert_eq!(found(&[("inter.broker.protocol.version", "3.9-IV0")], 3), ["broker.version"]);
+        for (name, value) in [
+            ("transaction.partition.verification.enable", "false"),
+            ("log.cleaner.enable", "false"),
+            ("group.min.session.timeout.ms", "10000"),
+            ("transaction.state.log.min.isr", "1"),
+            ("offsets.topic.replication.factor", "1"),
+        ] {
+            assert_eq!(found(&[(name, value)], 3), [name]);
+        }
+        assert_eq!(found(&[("transaction.state.log.min.isr", "1")], 1), [""; 0], "one broker has no others");
+    }
+
+    #[test]
+    fn brokers_of_before_the_setting_are_found_out_as_well() {
+        let mut breaches = Vec::new();
+        check_broker(&Values::new(), 1, &mut breaches);
+        let settings: Vec<&str> = breaches.iter().map(|breach| breach.setting).collect();
+        assert_eq!(settings, ["transaction.partition.verification.enable"]);
     }
 }

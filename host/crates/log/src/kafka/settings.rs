@@ -72,7 +72,7 @@ pub struct KafkaSettings {
 /// A leader that hangs keeps readers waiting for no longer than this.
 pub const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(15);
 /// Who is silent for this long has left its group: as short as brokers allow by default.
-const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
+pub const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 /// A member hears of a rebalance with its next heartbeat.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// What a reader fetches ahead. Also the largest message there can be is taken, however little room is left.

@@ -25,7 +25,7 @@ use super::control::{self, CHECKPOINT, Control, Covered, DUMPS, Identity, LEADER
 use super::error::KafkaError;
 use super::group::Member;
 use super::producer::{Outgoing, Producer};
-use super::random_id;
+use super::{process_name, random_id};
 use crate::sequence;
 
 /// How often a candidate that was given the lead asks whether it still has it, and how long it waits in between: longer than others take to
@@ -81,11 +81,11 @@ impl KafkaWriter {
                 self.candidate.insert(Candidate { member, changes, chosen: false })
             }
         };
-        candidate.hear();
+        candidate.hear()?;
         let mut told = false;
         while !candidate.chosen {
             let change = candidate.changes.recv().await.ok_or(KafkaError::Ending)?;
-            candidate.take(change);
+            candidate.take(change)?;
             if !candidate.chosen && !told {
                 self.board.capture.set_state(Shown::Standby);
                 info!("standing by: another process captures");
@@ -111,7 +111,7 @@ impl KafkaWriter {
         let cluster = &self.cluster;
         let mut producer = Producer::take_over(&cluster.settings, cluster.message_bytes_max).await?;
         // Read back, this tells that everything from before was read.
-        let leader = Leader { token: random_id().to_string(), start: 0 };
+        let leader = Leader { token: random_id().to_string(), start: 0, name: process_name() };
         let topic = cluster.settings.control_topic();
         write(&mut producer, &topic, &[(LEADER, control::to_json(&topic, LEADER, &leader)?)]).await?;
         let mut control = Control::new(cluster, &cluster.settings.capture_name())?;
@@ -142,7 +142,7 @@ impl KafkaWriter {
         let (cluster, candidate) = (&self.cluster, &mut self.candidate);
         let leading = self.leading.as_mut().ok_or(KafkaError::Fenced)?;
         if let Some(candidate) = candidate {
-            candidate.hear();
+            candidate.hear()?;
             // Somebody else has been chosen, and takes over sooner or later: better now, with nothing on the way.
             if !candidate.chosen {
                 return Err(KafkaError::Fenced);
@@ -157,18 +157,21 @@ impl KafkaWriter {
 
 impl Candidate {
     /// Takes what the group has decided meanwhile.
-    fn hear(&mut self) {
+    fn hear(&mut self) -> Result<(), KafkaError> {
         while let Ok(change) = self.changes.try_recv() {
-            self.take(change);
+            self.take(change)?;
         }
+        Ok(())
     }
 
-    fn take(&mut self, change: Change) {
+    fn take(&mut self, change: Change) -> Result<(), KafkaError> {
         match change {
             Change::Given(partitions) => self.chosen |= !partitions.is_empty(),
             // Nothing is waited for: the brokers see to it that only one writes.
             Change::Taken(..) => self.chosen = false,
+            Change::Refused(failure) => return Err(KafkaError::Group(failure)),
         }
+        Ok(())
     }
 }
 
