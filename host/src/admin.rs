@@ -30,6 +30,7 @@ use tracing::info;
 
 use crate::config::AdminSettings;
 use crate::fault::Fault;
+use crate::role::Role;
 use crate::telemetry;
 use dumps::Dumps;
 use report::Report;
@@ -51,14 +52,15 @@ pub enum Command {
 pub struct Observed {
     /// The source's name.
     pub source: String,
+    pub role: Role,
     pub board: Arc<Board>,
     /// Microseconds since 1970.
     pub started_us: u64,
 }
 
 impl Observed {
-    pub fn new(source: String, board: Arc<Board>) -> Self {
-        Self { source, board, started_us: now_us() }
+    pub fn new(source: String, role: Role, board: Arc<Board>) -> Self {
+        Self { source, role, board, started_us: now_us() }
     }
 
     /// How long nothing was heard of the source, counted from the start at most.
@@ -241,7 +243,7 @@ mod tests {
         let (commands, asked) = mpsc::channel(COMMANDS_MAX);
         let metrics = PrometheusBuilder::new().build_recorder().handle();
         let settings = AdminSettings { listen: listen.parse().ok(), allow_remote: false };
-        let observed = Observed::new("shop".to_owned(), board);
+        let observed = Observed::new("shop".to_owned(), Role::Run, board);
         let admin = Admin::bind(&settings, observed, metrics, commands, Dumps::none()).await?;
         Ok((admin, asked))
     }

@@ -83,7 +83,7 @@ fn run(options: &RunOptions, role: Role) -> Result<ExitCode, Fault> {
             .map_err(|error| Fault::failed("SIGNALS", format!("cannot watch for signals: {error}")))?;
         let board = Arc::new(Board::default());
         let (commands, asked) = mpsc::channel(COMMANDS_MAX);
-        let observed = Observed::new(settings.source.name.clone(), board.clone());
+        let observed = Observed::new(settings.source.name.clone(), role, board.clone());
         let (orders, book) = orders();
         let dumps = Dumps::new(&settings, orders.clone());
         let admin = Admin::bind(&settings.admin, observed, metrics.clone(), commands, dumps).await?;

@@ -14,19 +14,24 @@ pub enum Role {
 }
 
 impl Role {
-    /// Refuses a half of what only one process can do.
-    pub fn check(self, log: &LogSettings) -> Result<(), Fault> {
-        let half = match self {
-            Role::Run => return Ok(()),
+    /// The command that it is.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Run => "run",
             Role::Capture => "capture",
             Role::Deliver => "deliver",
-        };
-        match log.kind {
-            LogKind::Kafka(_) => Ok(()),
-            LogKind::Embedded(_) => Err(Fault::unusable(
+        }
+    }
+
+    /// Refuses a half of what only one process can do.
+    pub fn check(self, log: &LogSettings) -> Result<(), Fault> {
+        match (self, &log.kind) {
+            (Role::Run, _) | (_, LogKind::Kafka(_)) => Ok(()),
+            (half, LogKind::Embedded(_)) => Err(Fault::unusable(
                 "LOG_KIND",
                 format!(
-                    "'mysync {half}' alone needs log.kind = \"kafka\": with the embedded log one process does both, which is 'mysync run'"
+                    "'mysync {}' alone needs log.kind = \"kafka\": with the embedded log one process does both, which is 'mysync run'",
+                    half.name()
                 ),
             )),
         }

@@ -47,7 +47,7 @@ fn table(report: &Report) -> String {
         (true, false) => "starting",
         (true, true) => "healthy",
     };
-    let mut text = format!("source {}: {verdict}\n\n", report.source);
+    let mut text = format!("source {}: {verdict}\n{}\n", report.source, does(report));
     let mut rows = vec![
         ["", "STATE", "LAG", "SEQ", "ROWS", "ERRORS", "P50", "P99"].map(str::to_owned),
         [
@@ -83,6 +83,24 @@ fn table(report: &Report) -> String {
         }
     }
     text
+}
+
+/// Half of the program is told apart, and which process captures if that is another.
+fn does(report: &Report) -> String {
+    let half = match report.role.as_str() {
+        "capture" => "this process captures only",
+        "deliver" => "this process delivers only",
+        _ => "",
+    };
+    let leader = match (&report.capture.leader, report.capture.state.as_str()) {
+        (Some(leader), state) if state != "running" => format!("the last to capture was {leader}"),
+        _ => String::new(),
+    };
+    match (half, leader.as_str()) {
+        ("", "") => String::new(),
+        (told, "") | ("", told) => format!("{told}\n"),
+        (half, leader) => format!("{half}; {leader}\n"),
+    }
 }
 
 fn writer_row(writer: &WriterReport) -> [String; 8] {

@@ -291,11 +291,11 @@ mod tests {
         writers.into_iter().for_each(|(name, launch)| supervisor.start(name, launch, assignment::all(partitions)));
         let (commands, asked) = mpsc::channel(COMMANDS_MAX);
         let mut ending = shutdown.ending();
-        let capture = Box::pin(async move {
+        let capture: Task = Box::pin(async move {
             ending.begun().await;
             Ok(())
         });
-        Running { board, shutdown, commands, ended: tokio::spawn(supervisor.run(capture, asked)) }
+        Running { board, shutdown, commands, ended: tokio::spawn(supervisor.run(Some(capture), asked)) }
     }
 
     impl Running {

@@ -156,6 +156,7 @@ mod tests {
     use super::*;
     use crate::client::{self, Answer};
     use crate::config::AdminSettings;
+    use crate::role::Role;
 
     impl Dumps {
         /// Of nobody, for nobody.
@@ -191,7 +192,8 @@ mod tests {
         let settings = Settings::load(&folder.path().join("mysync.toml")).unwrap();
         let (orders, book) = dump::orders();
         let dumps = Dumps { order_time, ..Dumps::new(&settings, orders) };
-        let (observed, shutdown) = (Observed::new("shop".to_owned(), Arc::new(Board::default())), Shutdown::default());
+        let (observed, shutdown) =
+            (Observed::new("shop".to_owned(), Role::Run, Arc::new(Board::default())), Shutdown::default());
         let metrics = PrometheusBuilder::new().build_recorder().handle();
         let settings: &AdminSettings = &settings.admin;
         let admin = Admin::bind(settings, observed, metrics, mpsc::channel(1).0, dumps).await.unwrap().unwrap();

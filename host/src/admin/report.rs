@@ -21,6 +21,8 @@ const START_PATIENCE_US: u64 = 60_000_000;
 pub struct Report {
     pub version: String,
     pub source: String,
+    /// `run`, `capture` or `deliver`: what this process does.
+    pub role: String,
     pub healthy: bool,
     pub ready: bool,
     /// Why it is not healthy or not ready.
@@ -43,6 +45,8 @@ pub struct Reason {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CaptureReport {
     pub state: String,
+    /// With the log on Kafka: the process that captures, as MACHINE:NUMBER. None: not known.
+    pub leader: Option<String>,
     pub code: Option<String>,
     pub message: Option<String>,
     pub seq: u64,
@@ -94,6 +98,7 @@ impl Report {
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             source: observed.source.clone(),
+            role: observed.role.name().to_owned(),
             healthy: reasons.is_empty(),
             ready,
             reasons,
@@ -113,6 +118,7 @@ impl CaptureReport {
         let state = capture.state();
         Self {
             state: state.name().to_owned(),
+            leader: capture.leader(),
             code: state.failure().map(|failure| failure.code.to_owned()),
             message: state.failure().map(|failure| failure.message.clone()),
             seq: capture.seq.load(Relaxed),
@@ -217,9 +223,10 @@ mod tests {
     use mysync_pipeline::status::now_us;
 
     use super::*;
+    use crate::role::Role;
 
     fn observed() -> (Observed, u64) {
-        let observed = Observed::new("shop".to_owned(), Arc::new(Board::default()));
+        let observed = Observed::new("shop".to_owned(), Role::Run, Arc::new(Board::default()));
         let now = observed.started_us;
         observed.board.capture.set_state(State::Running);
         observed.board.capture.timelines().lead(&[0]);
@@ -304,7 +311,7 @@ mod tests {
 
     #[test]
     fn what_starts_and_never_gets_anywhere_is_red() {
-        let observed = Observed::new("shop".to_owned(), Arc::new(Board::default()));
+        let observed = Observed::new("shop".to_owned(), Role::Run, Arc::new(Board::default()));
         observed.board.start("users", 0);
         assert!(after(&observed, START_PATIENCE_US - 1_000_000).healthy);
         let report = after(&observed, START_PATIENCE_US + 1);

@@ -170,6 +170,7 @@ mod tests {
 
     use super::*;
     use crate::admin::report::dump::tests::status;
+    use crate::role::Role;
 
     #[test]
     fn the_histogram_is_cumulative_and_the_stop_is_seen() {
@@ -179,7 +180,7 @@ mod tests {
         status.latency().record(2_000, 3);
         status.latency().record(60_000_000, 1);
         status.set_state(State::Stopped(Failure::definite("WASM_TRAP", "trapped")));
-        let observed = Observed::new("shop".to_owned(), board);
+        let observed = Observed::new("shop".to_owned(), Role::Run, board);
         let text = render(&observed, observed.started_us);
         for line in [
             "mysync_commit_to_store_seconds_bucket{writer=\"users-cache\",partition=\"0\",le=\"0.0001\"} 2",
@@ -201,7 +202,7 @@ mod tests {
         let board = Arc::new(Board::default());
         let waiting = DumpStatus { writer: None, tables: None, rows_estimated: None, ..status(4, Stage::Waiting) };
         board.capture.set_dumps(vec![status(3, Stage::Running), waiting]);
-        let observed = Observed::new("shop".to_owned(), board);
+        let observed = Observed::new("shop".to_owned(), Role::Run, board);
         let text = render(&observed, observed.started_us);
         for line in [
             "mysync_dump_rows_total{dump=\"3\",writer=\"users-cache\"} 450000",
