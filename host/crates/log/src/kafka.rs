@@ -34,7 +34,6 @@ use mysync_change::routing::{Layout, Routing};
 use mysync_pipeline::assignment::Changes;
 use mysync_pipeline::dump::{Order, OrderBook};
 use mysync_pipeline::status::Board;
-use rdkafka::consumer::BaseConsumer;
 use rdkafka::topic_partition_list::Offset;
 use tokio::sync::{Mutex, OnceCell, mpsc, watch};
 use tracing::warn;
@@ -50,11 +49,10 @@ pub use settings::{Cleanup, Compression, KafkaSettings, Sasl, Tls};
 pub use writer::KafkaWriter;
 
 use admin::Admin;
-use client::Told;
 use control::{Control, Identity};
 use preflight::Facts;
 use reader::Reading;
-use tail::Tail;
+use tail::{Asker, Tail};
 
 /// What a process that only reads waits between two looks for a log that was not made yet.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -73,7 +71,7 @@ struct Cluster {
     /// Whether this process leads.
     leads: watch::Sender<bool>,
     /// Asks about offsets.
-    asker: Arc<BaseConsumer<Told>>,
+    asker: Arc<Asker>,
     /// Held by every member of a group until it has left that.
     members: mpsc::Sender<()>,
 }
@@ -102,7 +100,7 @@ impl KafkaLog {
             warn!(code = "KAFKA_SETTING", "allowed by log.allow: {what}");
         }
         let (members, left) = mpsc::channel(1);
-        let cluster = Arc::new(Cluster::new(settings, facts, members)?);
+        let cluster = Arc::new(Cluster::new(settings, facts, members));
         let readers = KafkaReaders { cluster: cluster.clone(), known: Arc::default() };
         Ok(Self { cluster, readers, left })
     }
@@ -187,16 +185,15 @@ impl KafkaReaders {
 }
 
 impl Cluster {
-    fn new(settings: KafkaSettings, facts: Facts, members: mpsc::Sender<()>) -> Result<Self, KafkaError> {
+    fn new(settings: KafkaSettings, facts: Facts, members: mpsc::Sender<()>) -> Self {
         let layout = match settings.cleanup {
             Cleanup::Delete => Layout::Runs,
             Cleanup::Compact => Layout::Keyed,
         };
         let routing = Routing::new(settings.partitions, layout);
         let Facts { message_bytes_max, cluster: name, .. } = facts;
-        let asker = settings.reader(&settings.prefix, Duration::ZERO).create_with_context(Told);
-        let asker = Arc::new(asker.map_err(|error| KafkaError::of("connecting", &error))?);
-        Ok(Self { settings, routing, message_bytes_max, name, leads: watch::Sender::new(false), asker, members })
+        let asker = Arc::new(Asker::new(&settings));
+        Self { settings, routing, message_bytes_max, name, leads: watch::Sender::new(false), asker, members }
     }
 
     fn topic(&self) -> &str {
@@ -214,7 +211,7 @@ impl Cluster {
     /// The topics hold no record: a log that loses its control topic must not begin anew under what it has written.
     async fn check_empty(&self) -> Result<(), KafkaError> {
         for partition in 0..self.routing.partitions {
-            let tail = Tail::search(self, &self.settings.capture_name(), self.topic(), partition)?;
+            let mut tail = Tail::search(self, &self.settings.capture_name(), self.topic(), partition)?;
             let (first, end) = tail.bounds().await?;
             if first == end {
                 continue;

@@ -139,18 +139,29 @@ pub struct Control {
     pending: BTreeMap<&'static str, Vec<u8>>,
     /// Everything before this offset was read.
     read: i64,
+    /// Whether reading has failed since.
+    lost: bool,
 }
 
 impl Control {
     /// From its beginning.
     pub fn new(cluster: &Cluster, group: &str) -> Result<Self, KafkaError> {
         let tail = Tail::from(cluster, group, &cluster.settings.control_topic(), 0, Offset::Beginning)?;
-        Ok(Self { tail, state: State::default(), pending: BTreeMap::new(), read: 0 })
+        Ok(Self { tail, state: State::default(), pending: BTreeMap::new(), read: 0, lost: false })
     }
 
     /// Reads to where the topic ends for now, as far as its broker knows: one that has just become its leader may not know of the last
     /// transactions yet.
     pub async fn catch_up(&mut self) -> Result<&State, KafkaError> {
+        if self.lost {
+            self.tail.seek(Offset::Offset(self.read))?;
+        }
+        let read = self.read_on().await;
+        self.lost = read.is_err();
+        read.map(|()| &self.state)
+    }
+
+    async fn read_on(&mut self) -> Result<(), KafkaError> {
         while let Next::Message(record) = self.tail.poll()? {
             self.read = record.offset + AND_MARKER;
             take(&mut self.state, &mut self.pending, &self.tail.topic, &record)?;
@@ -165,8 +176,7 @@ impl Control {
                 None => self.read = end,
             }
         }
-        self.look()?;
-        Ok(&self.state)
+        self.look()
     }
 
     /// Reads up to the record that this leader has written: everything that was committed before it.

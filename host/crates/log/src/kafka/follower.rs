@@ -18,6 +18,9 @@ use super::tail::Tail;
 /// Nothing depends on it: after an error it begins anew, at leisure.
 const PAUSE: Duration = Duration::from_secs(2);
 
+/// A leader says more often than this that it is there.
+const SILENCE: Duration = Duration::from_secs(10);
+
 /// Follows until it is dropped.
 pub async fn follow(cluster: Arc<Cluster>, board: Arc<Board>) {
     loop {
@@ -35,7 +38,11 @@ async fn follow_from_here(cluster: &Cluster, board: &Board) -> Result<(), KafkaE
         let record = loop {
             match tail.poll()? {
                 super::tail::Next::Message(record) => break record,
-                _ => tail.wait().await,
+                // A leader is heard all the time: without one, and of one that this client has lost, all begins anew.
+                _ => {
+                    let heard = tokio::time::timeout(SILENCE, tail.wait()).await;
+                    heard.map_err(|_| KafkaError::PlaceGone { topic: tail.topic.clone(), partition: 0 })?;
+                }
             }
         };
         let topic = &tail.topic;

@@ -30,6 +30,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(25);
 const REFUSED: &str = "DUMP_REFUSED";
 /// How often it is looked for orders that were given up.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Who has heard nothing for so long asks whether there is more.
+const SILENCE: Duration = Duration::from_secs(5);
 const SEND_TIME: Duration = Duration::from_secs(5);
 /// After an error.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -85,12 +87,16 @@ async fn carry_on(cluster: &Arc<Cluster>, given: &mut OrderBook, book: &mpsc::Se
     let producer: ThreadedProducer<DefaultProducerContext> =
         config.create().map_err(|error| KafkaError::of("giving orders", &error))?;
     let producer = Arc::new(producer);
-    let tail = Tail::from(cluster, &settings.prefix, &topic, 0, Offset::End)?;
+    let mut tail = Tail::stream(cluster, &settings.prefix, &topic, 0)?;
+    let (_, mut next) = tail.bounds().await?;
+    tail.seek(Offset::Offset(next))?;
+    let mut heard = Instant::now();
     let (answers, mut answered) = mpsc::channel::<(String, Record)>(ANSWERS_MAX);
     let mut waiting: BTreeMap<String, (Waiting, Instant)> = BTreeMap::new();
     let mut look = tokio::time::interval(LOOK_EVERY);
     loop {
         while let Next::Message(record) = tail.poll()? {
+            (next, heard) = (record.offset + 1, Instant::now());
             let id = String::from_utf8_lossy(record.key()).into_owned();
             match parse::<Record>(&topic, &id, record.bytes())? {
                 answer @ (Record::Done { .. } | Record::Refused { .. }) => {
@@ -111,7 +117,16 @@ async fn carry_on(cluster: &Arc<Cluster>, given: &mut OrderBook, book: &mpsc::Se
             }
             Some((id, answer)) = answered.recv() => send(&producer, &topic, id, answer).await?,
             () = tail.wait() => {}
-            now = look.tick() => waiting.retain(|_, (whose, until)| *until > now && !whose.is_closed()),
+            now = look.tick() => {
+                waiting.retain(|_, (whose, until)| *until > now && !whose.is_closed());
+                if heard.elapsed() > SILENCE {
+                    heard = now;
+                    // A client may lose its way without a word.
+                    if tail.bounds().await?.1 > next {
+                        return Err(KafkaError::PlaceGone { topic, partition: 0 });
+                    }
+                }
+            }
         }
     }
 }

@@ -45,7 +45,7 @@ pub async fn look(settings: KafkaSettings) -> Result<Outside, KafkaError> {
     let (allowed, refused) = (facts.allowed.clone(), facts.refused.clone());
     // Nobody waits for members: there are none.
     let (members, _) = mpsc::channel(1);
-    let cluster = Cluster::new(settings, facts, members)?;
+    let cluster = Cluster::new(settings, facts, members);
     let (topic, control) = (cluster.topic().to_owned(), cluster.settings.control_topic());
     let log = if missing.contains(&control) { None } else { known(cluster).await? };
     let records_gone = log.is_some() && missing.contains(&topic);

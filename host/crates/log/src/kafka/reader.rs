@@ -19,6 +19,7 @@ use mysync_pipeline::failure::Failure;
 use mysync_pipeline::ports::{Compaction, Found, LogReader};
 use rdkafka::topic_partition_list::Offset;
 use tokio::sync::Mutex;
+use tracing::warn;
 
 use super::Cluster;
 use super::control::Control;
@@ -34,6 +35,8 @@ const SHAPE_TIME: Duration = Duration::from_secs(30);
 /// How long the control topic may say something else than the partition does.
 const AGREE_TIME: Duration = Duration::from_secs(5);
 const AGREE_PAUSE: Duration = Duration::from_millis(100);
+/// Who has heard nothing for so long asks whether there is more.
+const STUCK_TIME: Duration = Duration::from_secs(5);
 const SHAPE_PAUSE: Duration = Duration::from_millis(20);
 /// Messages that were read and have not been passed: offsets to commit. More than any batch has; what is lost of them is a hint.
 const PASSED_MAX: usize = 10_000;
@@ -63,6 +66,8 @@ pub struct KafkaReader {
     passed: VecDeque<(u64, i64)>,
     /// Whether it is known that the group has a committed offset.
     has_committed: bool,
+    /// When something was last heard, or asked for.
+    heard: Instant,
 }
 
 /// What a message holds.
@@ -94,11 +99,12 @@ impl KafkaReader {
             at: None,
             passed: VecDeque::new(),
             has_committed: false,
+            heard: Instant::now(),
         })
     }
 
     /// The first message that holds a record behind `seq`.
-    async fn search(&self, seq: u64) -> Result<Behind, KafkaError> {
+    async fn search(&mut self, seq: u64) -> Result<Behind, KafkaError> {
         let (first, end) = self.tail.bounds().await?;
         let Some(last) = self.last(first, end).await?.filter(|last| last.last > seq) else {
             return Ok(Behind::Nothing);
@@ -124,7 +130,7 @@ impl KafkaReader {
     }
 
     /// The last message; none: there is none.
-    pub(super) async fn last(&self, first: i64, end: i64) -> Result<Option<Seen>, KafkaError> {
+    pub(super) async fn last(&mut self, first: i64, end: i64) -> Result<Option<Seen>, KafkaError> {
         let mut back = LAST_AND_MARKER;
         loop {
             if first == end {
@@ -145,7 +151,7 @@ impl KafkaReader {
     }
 
     /// The first message at an offset or behind it; none: nothing more is committed.
-    pub(super) async fn look(&self, offset: i64) -> Result<Option<Seen>, KafkaError> {
+    pub(super) async fn look(&mut self, offset: i64) -> Result<Option<Seen>, KafkaError> {
         self.tail.seek(Offset::Offset(offset))?;
         self.tail.next().await?.map(|record| self.see(&record)).transpose()
     }
@@ -267,20 +273,39 @@ impl KafkaReader {
                     if seen.last > after {
                         block.refill().extend_from_slice(record.bytes());
                     }
-                    seen
+                    Some(seen)
                 }
                 Next::End => {
                     self.at_end = true;
                     continue;
                 }
-                Next::Nothing => return Ok(false),
+                Next::Nothing => None,
             };
+            let Some(seen) = seen else {
+                if !self.is_stuck().await? {
+                    return Ok(false);
+                }
+                warn!(topic = self.tail.topic, partition = self.tail.partition, "nothing comes though there is more");
+                self.go_behind(after).await?;
+                continue;
+            };
+            self.heard = Instant::now();
             self.at_end = false;
             self.note(seen);
             if seen.last > after {
                 return Ok(true);
             }
         }
+    }
+
+    /// Whether nothing has come for a while of what the log says is there: a client may lose its way without a word.
+    async fn is_stuck(&mut self) -> Result<bool, KafkaError> {
+        if self.reading.member.is_none() || self.heard.elapsed() < STUCK_TIME {
+            return Ok(false);
+        }
+        self.heard = Instant::now();
+        let last = self.stored_last().await?;
+        Ok(self.at.is_some_and(|at| at < last))
     }
 
     async fn shape_of(&self, fingerprint: Fingerprint) -> Result<Arc<TableShape>, KafkaError> {
@@ -364,7 +389,7 @@ impl LogReader for KafkaReader {
     async fn wait(&mut self, _after: u64) {
         // Who has no place yet finds one with the next read.
         if let Some(stream) = &self.stream {
-            stream.wait().await;
+            let _ = tokio::time::timeout(STUCK_TIME, stream.wait()).await;
         }
     }
 

@@ -79,6 +79,8 @@ const HEARTBEAT: Duration = Duration::from_millis(500);
 const FETCH_BYTES: u64 = 8 << 20;
 /// What a producer holds: a block, and room to be filled meanwhile.
 const PRODUCER_BYTES: u64 = 64 << 20;
+/// Who leads a partition is looked up again this often, whatever happens.
+const METADATA_EVERY: Duration = Duration::from_secs(10);
 /// Of the figures that a client keeps.
 const FIGURES_EVERY: Duration = Duration::from_secs(5);
 
@@ -178,6 +180,7 @@ impl KafkaSettings {
         config.set("fetch.message.max.bytes", (FETCH_BYTES / 4).to_string());
         config.set("fetch.wait.max.ms", wait.as_millis().to_string());
         config.set("fetch.error.backoff.ms", "100");
+        config.set("topic.metadata.refresh.interval.ms", METADATA_EVERY.as_millis().to_string());
         config.set("fetch.queue.backoff.ms", "10");
         config
     }

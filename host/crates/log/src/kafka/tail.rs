@@ -1,23 +1,26 @@
 //! One partition of a topic, read committed, from any offset to where it ends for now.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rdkafka::Message;
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as Code};
-use rdkafka::message::{BorrowedMessage, Headers};
+use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::Notify;
 
 use super::Cluster;
 use super::client::Told;
 use super::error::KafkaError;
+use super::settings::KafkaSettings;
 
 /// The header that holds the record of a message without a value.
 pub const RECORD_HEADER: &str = "mysync";
 /// A broker that has not said anything by then, not even that there is nothing, cannot be reached.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Brokers tell what is new at once, and otherwise are asked again after this long …
 const STREAM_WAIT: Duration = Duration::from_millis(500);
 /// … or after this long by who is about to look elsewhere.
@@ -58,18 +61,21 @@ impl Record<'_> {
 }
 
 /// A reader of one partition, of no group.
+///
+/// A client that has failed may have lost its way for good: the next place is gone to with a new one.
 pub struct Tail {
     pub topic: String,
     pub partition: u32,
-    consumer: BaseConsumer<Told>,
-    /// Asks about offsets: behind a question for records that are not there yet any other would wait for them, too.
-    asker: Arc<BaseConsumer<Told>>,
+    config: ClientConfig,
+    consumer: Arc<BaseConsumer<Told>>,
     /// Told whenever something has come.
     came: Arc<Notify>,
+    has_failed: AtomicBool,
+    asker: Arc<Asker>,
 }
 
-impl std::fmt::Debug for Tail {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Tail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tail").field("topic", &self.topic).field("partition", &self.partition).finish_non_exhaustive()
     }
 }
@@ -83,9 +89,14 @@ impl Tail {
         partition: u32,
         offset: Offset,
     ) -> Result<Self, KafkaError> {
-        let tail = Self::new(cluster, group, topic, partition, STREAM_WAIT)?;
+        let mut tail = Self::stream(cluster, group, topic, partition)?;
         tail.seek(offset)?;
         Ok(tail)
+    }
+
+    /// Reads on from wherever it is told to begin.
+    pub fn stream(cluster: &Cluster, group: &str, topic: &str, partition: u32) -> Result<Self, KafkaError> {
+        Self::new(cluster, group, topic, partition, STREAM_WAIT)
     }
 
     /// Looks here and there.
@@ -94,30 +105,28 @@ impl Tail {
     }
 
     fn new(cluster: &Cluster, group: &str, topic: &str, partition: u32, wait: Duration) -> Result<Self, KafkaError> {
-        let mut consumer: BaseConsumer<Told> = cluster
-            .settings
-            .reader(group, wait)
-            .create_with_context(Told)
-            .map_err(|error| KafkaError::of(&format!("reading topic {topic}"), &error))?;
+        let config = cluster.settings.reader(group, wait);
         let came = Arc::new(Notify::new());
-        let telling = came.clone();
-        consumer.set_nonempty_callback(move || telling.notify_one());
-        let (topic, asker) = (topic.to_owned(), cluster.asker.clone());
-        Ok(Self { topic, partition, consumer, asker, came })
+        let consumer = client(&config, &came)?;
+        let (topic, asker, has_failed) = (topic.to_owned(), cluster.asker.clone(), AtomicBool::new(false));
+        Ok(Self { topic, partition, config, consumer, came, has_failed, asker })
     }
 
     /// Goes on at an offset, or behind it where nothing stands there.
-    pub fn seek(&self, offset: Offset) -> Result<(), KafkaError> {
+    pub fn seek(&mut self, offset: Offset) -> Result<(), KafkaError> {
+        if self.has_failed.swap(false, Relaxed) {
+            self.consumer = client(&self.config, &self.came)?;
+        }
         let mut list = TopicPartitionList::new();
         let assigned = list
             .add_partition_offset(&self.topic, self.partition as i32, offset)
             .and_then(|()| self.consumer.assign(&list));
-        assigned.map_err(|error| KafkaError::of(&self.doing(), &error))
+        assigned.map_err(|error| self.failed(&error))
     }
 
     /// Reads nothing until it is told where.
     pub fn rest(&self) -> Result<(), KafkaError> {
-        self.consumer.unassign().map_err(|error| KafkaError::of(&self.doing(), &error))
+        self.consumer.unassign().map_err(|error| self.failed(&error))
     }
 
     /// The next message, if it is here.
@@ -140,7 +149,7 @@ impl Tail {
                         | Code::LeaderNotAvailable
                         | Code::WaitingForCoordinator,
                     ) => continue,
-                    _ => Err(KafkaError::of(&self.doing(), &error)),
+                    _ => Err(self.failed(&error)),
                 },
             };
         }
@@ -155,6 +164,7 @@ impl Tail {
                 Next::End => return Ok(None),
                 Next::Nothing => {
                     if tokio::time::timeout_at(deadline, self.came.notified()).await.is_err() {
+                        self.has_failed.store(true, Relaxed);
                         let reason = format!("no answer within {} s", PATIENCE.as_secs());
                         return Err(KafkaError::Unreachable { doing: self.doing(), reason });
                     }
@@ -168,53 +178,100 @@ impl Tail {
         self.came.notified().await;
     }
 
-    /// The offsets of the first message there may be, and behind the last one, committed or not.
+    /// The offsets of the first message there may be, and behind the last one that is committed.
     pub async fn bounds(&self) -> Result<(i64, i64), KafkaError> {
-        let (asker, topic, partition) = (self.asker.clone(), self.topic.clone(), self.partition as i32);
-        let asked = move || asker.fetch_watermarks(&topic, partition, ANSWER_TIME);
-        let answered = tokio::task::spawn_blocking(asked).await.map_err(|_| KafkaError::Ending)?;
-        answered.map_err(|error| KafkaError::of(&self.doing(), &error))
+        let (topic, partition) = (self.topic.clone(), self.partition as i32);
+        let asked = self.asker.ask(move |client| client.fetch_watermarks(&topic, partition, ANSWER_TIME)).await;
+        asked.map_err(|error| self.failed(&error))
     }
 
     /// The offset that the group of this reader last committed; none: never, or so long ago that the group was forgotten.
     pub async fn committed(&self) -> Result<Option<i64>, KafkaError> {
-        let found = self.ask(|consumer, asked| consumer.committed_offsets(asked, ANSWER_TIME), Offset::Invalid).await?;
-        Ok(match found {
-            Offset::Offset(offset) => Some(offset),
+        let (consumer, topic, partition) = (self.consumer.clone(), self.topic.clone(), self.partition as i32);
+        let asked = move || {
+            let mut asked = TopicPartitionList::new();
+            asked.add_partition(&topic, partition);
+            let found = consumer.committed_offsets(asked, ANSWER_TIME)?;
+            Ok(found.find_partition(&topic, partition).map(|element| element.offset()))
+        };
+        let asked = tokio::task::spawn_blocking(asked).await.map_err(|_| KafkaError::Ending)?;
+        Ok(match asked.map_err(|error| self.failed(&error))? {
+            Some(Offset::Offset(offset)) => Some(offset),
             _ => None,
         })
     }
 
     /// The offset of the first message that was sent at this time or later, in milliseconds since 1970; none: there is none.
     pub async fn sent_since(&self, millis: i64) -> Result<Option<i64>, KafkaError> {
-        let asked = Offset::Offset(millis);
-        let found = self.ask(|consumer, asked| consumer.offsets_for_times(asked, ANSWER_TIME), asked).await?;
+        let (topic, partition) = (self.topic.clone(), self.partition as i32);
+        let asked = self.asker.ask(move |client| {
+            let mut asked = TopicPartitionList::new();
+            asked.add_partition_offset(&topic, partition, Offset::Offset(millis))?;
+            client.offsets_for_times(asked, ANSWER_TIME)
+        });
+        let found = asked.await.map_err(|error| self.failed(&error))?;
+        let found = found.find_partition(&self.topic, partition).map(|element| element.offset());
         Ok(match found {
-            Offset::Offset(offset) => Some(offset),
+            Some(Offset::Offset(offset)) => Some(offset),
             _ => None,
         })
     }
 
-    /// Asks something about the partition that is answered by an offset.
-    async fn ask(
-        &self,
-        ask: impl FnOnce(&BaseConsumer<Told>, TopicPartitionList) -> Result<TopicPartitionList, ClientError>
-        + Send
-        + 'static,
-        with: Offset,
-    ) -> Result<Offset, KafkaError> {
-        let (consumer, topic, partition) = (self.asker.clone(), self.topic.clone(), self.partition as i32);
-        let asking = move || {
-            let mut asked = TopicPartitionList::new();
-            asked.add_partition_offset(&topic, partition, with)?;
-            let answered = ask(&consumer, asked)?;
-            Ok(answered.find_partition(&topic, partition).map_or(Offset::Invalid, |element| element.offset()))
-        };
-        let answered = tokio::task::spawn_blocking(asking).await.map_err(|_| KafkaError::Ending)?;
-        answered.map_err(|error: ClientError| KafkaError::of(&self.doing(), &error))
+    fn failed(&self, error: &ClientError) -> KafkaError {
+        self.has_failed.store(true, Relaxed);
+        KafkaError::of(&self.doing(), error)
     }
 
     fn doing(&self) -> String {
         format!("reading topic {}, partition {}", self.topic, self.partition)
+    }
+}
+
+fn client(config: &ClientConfig, came: &Arc<Notify>) -> Result<Arc<BaseConsumer<Told>>, KafkaError> {
+    let mut consumer: BaseConsumer<Told> =
+        config.create_with_context(Told).map_err(|error| KafkaError::of("connecting", &error))?;
+    let telling = came.clone();
+    consumer.set_nonempty_callback(move || telling.notify_one());
+    Ok(Arc::new(consumer))
+}
+
+/// Asks about offsets: behind a question for records that are not there yet any other would wait for them, too.
+pub struct Asker {
+    config: ClientConfig,
+    client: Mutex<Option<Arc<BaseConsumer<Told>>>>,
+}
+
+impl Asker {
+    pub fn new(settings: &KafkaSettings) -> Self {
+        Self { config: settings.reader(&settings.prefix, Duration::ZERO), client: Mutex::default() }
+    }
+
+    async fn ask<T: Send + 'static>(
+        self: &Arc<Self>,
+        question: impl FnOnce(&BaseConsumer<Told>) -> Result<T, ClientError> + Send + 'static,
+    ) -> Result<T, ClientError> {
+        let asker = self.clone();
+        let asked = tokio::task::spawn_blocking(move || {
+            let client = asker.client()?;
+            let answer = question(&client);
+            if answer.is_err() {
+                // It may have lost its way for good: the next question is asked by another.
+                asker.lock().take_if(|current| Arc::ptr_eq(current, &client));
+            }
+            answer
+        });
+        asked.await.unwrap_or(Err(ClientError::Canceled))
+    }
+
+    fn client(&self) -> Result<Arc<BaseConsumer<Told>>, ClientError> {
+        let mut client = self.lock();
+        Ok(match &*client {
+            Some(client) => client.clone(),
+            None => client.insert(Arc::new(self.config.create_with_context(Told)?)).clone(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<BaseConsumer<Told>>>> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
