@@ -24,6 +24,12 @@ pub enum DecodeError {
         "an update holds parts of JSON values: run SET PERSIST binlog_row_value_options = '' on the source and reconnect the applications"
     )]
     PartialJson,
+    #[error(
+        "an update of {table} comes without all of its columns, and a log that keeps the last record of each key would lose the others: run SET \
+         PERSIST binlog_row_image = 'FULL' on the source and reconnect the applications; what is in the binlog by now can be passed only by a \
+         log with log.cleanup = \"delete\""
+    )]
+    RowPartial { table: String },
     #[error("a rows event is damaged: {what}")]
     RowsDamaged { what: &'static str },
     #[error("a row of {table} ends in the middle")]
@@ -52,6 +58,7 @@ impl DecodeError {
             Self::UnknownTable { .. } => "ROWS_TABLE_UNKNOWN",
             Self::UnknownRows { .. } => "ROWS_TYPE_UNKNOWN",
             Self::PartialJson => "ROWS_PARTIAL_JSON",
+            Self::RowPartial { .. } => "ROWS_PARTIAL",
             Self::RowsDamaged { .. } | Self::RowShort { .. } | Self::ColumnCount { .. } => "ROWS_DAMAGED",
             Self::BadValue { .. } => "VALUE_DAMAGED",
             Self::BadText { .. } => "TEXT_UNDECODABLE",

@@ -5,6 +5,7 @@
 
 use mysync_change::block::BlockBuilder;
 use mysync_change::envelope::EnvelopeError;
+use mysync_change::image::HAS_ABSENT;
 use mysync_change::key;
 use mysync_change::routing::{self, Layout};
 use mysync_change::rows::Operation;
@@ -195,6 +196,10 @@ impl RowWriter {
                 rows.after(aside, after)?;
                 note_both(noted, before, after, aside);
                 let images = aside.split_at(middle);
+                // It takes the place of the rows before it under its key, and must hold all that they held.
+                if layout == Layout::Keyed && images.1.first().is_some_and(|flags| flags & HAS_ABSENT != 0) {
+                    return Err(DecodeError::RowPartial { table: shape.full_name() }.into());
+                }
                 let old = router.route(layout, shape, before.parts(aside));
                 if !before.changed(after, aside) {
                     put(block, old, fingerprint, Operation::Update, number, images, true)?;

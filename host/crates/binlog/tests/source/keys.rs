@@ -60,7 +60,8 @@ fn stream(partitions: usize, layout: Layout) -> Stream {
     for (kind, images, minimal) in [
         (write, vec![[1, 1]], false),
         (update, vec![[1, 1], [1, 2]], false),
-        (update, vec![[1, 2], [1, 3]], true),
+        // A log of keys takes whole rows alone.
+        (update, vec![[1, 2], [1, 3]], layout == Layout::Runs),
         (update, vec![[1, 3], [2, 3]], false),
         (delete, vec![[2, 3]], false),
     ] {
@@ -105,4 +106,17 @@ fn a_log_of_keys_has_each_row_under_its_key_and_none_where_it_is_gone() {
         let removes = |operation| matches!(operation, Operation::MoveOut | Operation::Delete);
         assert_eq!(found, EXPECTED.map(|(operation, id)| (key(id), removes(operation))), "{partitions} partitions");
     }
+}
+
+#[test]
+fn an_update_that_would_replace_more_than_it_holds_stops_a_log_of_keys() {
+    let update = |layout| {
+        let mut stream = Stream::into_log(1, layout, 0);
+        stream.begin("BEGIN").unwrap();
+        stream.take(EventKind::TableMap as u8, &table_map()).unwrap();
+        stream.take(EventKind::UpdateRows as u8, &rows_event(&[[1, 2], [1, 3]], true))
+    };
+    assert!(update(Layout::Runs).is_ok());
+    let refused = update(Layout::Keyed).unwrap_err();
+    assert!(refused.to_string().contains("shop.t comes without all of its columns"), "{refused}");
 }
