@@ -56,11 +56,18 @@ pub struct Observed {
     pub board: Arc<Board>,
     /// Microseconds since 1970.
     pub started_us: u64,
+    /// Of a log that deletes records after this time, in microseconds, whether or not a writer has read them.
+    pub retention_us: Option<u64>,
 }
 
 impl Observed {
     pub fn new(source: String, role: Role, board: Arc<Board>) -> Self {
-        Self { source, role, board, started_us: now_us() }
+        Self { source, role, board, started_us: now_us(), retention_us: None }
+    }
+
+    /// The log deletes records after this time, whether or not a writer has read them.
+    pub fn deleting_after(self, retention: Duration) -> Self {
+        Self { retention_us: u64::try_from(retention.as_micros()).ok(), ..self }
     }
 
     /// How long nothing was heard of the source, counted from the start at most.

@@ -34,7 +34,7 @@ use tracing::{info, warn};
 use admin::dumps::Dumps;
 use admin::{Admin, COMMANDS_MAX, Observed};
 use cli::{Cli, Command, LogCommand, RunOptions, WhichWriter, WriterCommand};
-use config::Settings;
+use config::{LogKind, Settings};
 use fault::Fault;
 use role::Role;
 use writer::Move;
@@ -83,7 +83,10 @@ fn run(options: &RunOptions, role: Role) -> Result<ExitCode, Fault> {
             .map_err(|error| Fault::failed("SIGNALS", format!("cannot watch for signals: {error}")))?;
         let board = Arc::new(Board::default());
         let (commands, asked) = mpsc::channel(COMMANDS_MAX);
-        let observed = Observed::new(settings.source.name.clone(), role, board.clone());
+        let mut observed = Observed::new(settings.source.name.clone(), role, board.clone());
+        if let LogKind::Kafka(kafka) = &settings.log.kind {
+            observed = observed.deleting_after(kafka.retention);
+        }
         let (orders, book) = orders();
         let dumps = Dumps::new(&settings, orders.clone());
         let admin = Admin::bind(&settings.admin, observed, metrics.clone(), commands, dumps).await?;

@@ -184,7 +184,15 @@ impl Observed {
             State::Retrying(failure) if held_us.max(lag_us()) > PATIENCE_US => Some(told(&failure)),
             State::Starting if held_us > START_PATIENCE_US => Some(slow_start(held_us)),
             State::Ended => Some(("DELIVERY_ENDED".to_owned(), "delivery has ended".to_owned())),
-            _ => None,
+            _ => self.retention_us.filter(|retention_us| lag_us() > retention_us / 2).map(|retention_us| {
+                let message = format!(
+                    "it is {} s behind, and the log deletes records after {} s, read or not: find out why it is slow, or give the log's topic \
+                     more time (retention.ms, and log.retention)",
+                    lag_us() / 1_000_000,
+                    retention_us / 1_000_000
+                );
+                ("RETENTION_NEAR".to_owned(), message)
+            }),
         }
     }
 }
@@ -284,6 +292,18 @@ mod tests {
         assert_eq!(report.reasons, [expected]);
         writer.set_state(State::Stopped(Failure::definite("WASM_TRAP", "trapped")));
         assert_eq!(Report::new(&observed, now).reasons[0].code, "WASM_TRAP");
+    }
+
+    #[test]
+    fn a_writer_that_is_about_to_miss_what_the_log_deletes_is_red_in_time() {
+        let (observed, now) = observed();
+        let observed = observed.deleting_after(std::time::Duration::from_secs(100));
+        observed.board.capture.timelines().follow(&[7], &[Some((now, now))]);
+        let told = |seconds: u64| {
+            after(&observed, seconds * 1_000_000).reasons.into_iter().map(|reason| reason.code).collect()
+        };
+        let red: [Vec<String>; 2] = [told(40), told(60)];
+        assert_eq!(red, [vec![], vec!["RETENTION_NEAR".to_owned()]]);
     }
 
     #[test]
