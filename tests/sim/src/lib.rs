@@ -74,6 +74,10 @@ pub enum Mutant {
     SequencesBeginAnew,
     /// A task whose fence was taken ends because the group could not confirm that its partition is still its own.
     SilenceTakenForLoss,
+    /// A hole in a compacted log is taken for compaction by a writer that resumes.
+    HolesPassedOver,
+    /// A store that was made anew from a compacted log is taken for one that still is.
+    RebuildUnbounded,
     /// A shape that is not there yet is taken for one that is lost.
     ShapeNotAwaited,
 }

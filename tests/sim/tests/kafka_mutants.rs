@@ -17,7 +17,8 @@ fn every_mistake_around_kafka_is_found() {
     let kills = Scenario { partitions: 1, processes: 2, failing: 30, faulting: 20, ..Scenario::default() };
     let pauses = Scenario { partitions: 3, processes: 3, pauses: true, ..kills };
     let whole = Scenario { partitions: 1, ..pauses };
-    let mutants: [(Mutant, Scenario); 19] = [
+    let compacts = Scenario { compacts: true, losses: true, partitions: 2, ..pauses };
+    let mutants: [(Mutant, Scenario); 21] = [
         (CheckpointOutsideTransaction, kills),
         (CommitOnPartialBatch, kills),
         (CommitRetried, kills),
@@ -29,6 +30,8 @@ fn every_mistake_around_kafka_is_found() {
         (OffsetTrusted, Scenario { losses: true, ..pauses }),
         (RevokedNotFenced, pauses),
         (SequencesBeginAnew, Scenario { losses: true, ..pauses }),
+        (HolesPassedOver, compacts),
+        (RebuildUnbounded, compacts),
         (ShapeNotAwaited, kills),
         (SilenceTakenForLoss, Scenario { partitions: 4, processes: 4, storms: true, ..pauses }),
         (TrimmedUnread, Scenario { retention: true, ..pauses }),

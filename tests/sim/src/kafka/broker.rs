@@ -22,7 +22,7 @@ use crate::random::Random;
 /// A transaction that is not ended by then is aborted.
 const TRANSACTION: Duration = Duration::from_millis(1500);
 /// How long a compacted topic keeps what was replaced, and that something was removed.
-pub const KEPT: Duration = Duration::from_millis(2500);
+pub const KEPT: Duration = Duration::from_millis(700);
 /// Between a request and its effect, at most.
 const WAY_US: u64 = 800;
 /// What came late came by then.
@@ -144,6 +144,22 @@ impl Broker {
     /// Told of everything that may be new to a reader of a partition.
     pub fn growth(&self, partition: usize) -> Ear {
         self.grown[partition].listen()
+    }
+
+    /// Whether what a reader asks for is still on its way to it; it is told when it comes.
+    pub fn is_on_its_way(&self, partition: usize) -> bool {
+        // What is made anew takes its time, or nothing would happen meanwhile.
+        let (one_in, long) = if self.layout == Layout::Keyed { (3, 4) } else { (10, 8) };
+        if !self.random.one_in_while_failing(one_in) {
+            return false;
+        }
+        let most_us = if self.random.one_in(long) { 500_000 } else { 1000 };
+        let (broker, way) = (self.clone(), Duration::from_micros(self.random.below(most_us)));
+        tokio::spawn(async move {
+            sleep(way).await;
+            broker.grown[partition].ring();
+        });
+        true
     }
 
     /// What readers are shown, which read committed.
@@ -376,7 +392,7 @@ impl Broker {
         let broker = self.clone();
         tokio::spawn(async move {
             for partition in touched {
-                let most_us = if broker.random.one_in(40) { 200_000 } else { 1000 };
+                let most_us = if broker.random.one_in(15) { 300_000 } else { 1000 };
                 sleep(Duration::from_micros(broker.random.below(most_us))).await;
                 let mut state = broker.state();
                 if state.transaction.as_ref().is_none_or(|t| t.number != number) {

@@ -186,11 +186,16 @@ impl Cluster {
         }
     }
 
+    /// Whether a store takes too long to be made anew: it is told so by a clock that stands still here.
+    fn is_late(&self, partition: usize) -> bool {
+        let time = self.shared.store.rebuilding(partition);
+        time.is_some_and(|time| time > KEPT) && !self.shared.broker.is(Mutant::RebuildUnbounded)
+    }
+
     fn compact(&self) {
         let Shared { store, broker, .. } = &self.shared;
         for partition in 0..self.scenario.partitions {
-            // A store that takes longer than that to be made anew is told so by a clock that stands still here.
-            if store.rebuilding(partition).is_none_or(|time| time < KEPT) && broker.compact(partition) {
+            if !self.is_late(partition) && broker.compact(partition) {
                 store.expect_holes(partition);
             }
         }
@@ -220,8 +225,8 @@ impl Cluster {
                     store.restore(saved);
                     self.faults.count(Moment::StoreRestored);
                 }
-                // For the same reason as in `compact`.
-                None if (0..self.scenario.partitions).any(|partition| store.rebuilding(partition).is_some()) => {}
+                // What is late now would be later then.
+                None if (0..self.scenario.partitions).any(|partition| self.is_late(partition)) => {}
                 None => self.saved = Some(store.state().clone()),
             },
         }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mysync_change::batch::BlockReader;
-use mysync_change::envelope::LogId;
+use mysync_change::envelope::{self, Header, LogId};
 use mysync_change::fence::Place;
 use mysync_change::routing::Layout;
 use mysync_change::schema::{Fingerprint, TableShape};
@@ -82,7 +82,10 @@ impl KafkaReader {
         let (first, mut behind) = (log.messages(0, isolation).next(), log.messages(0, isolation));
         let found = match behind.find(|(_, message)| message.last > place.seq) {
             // Whether it follows the place is seen when it is read.
-            Some((_, message)) if first.is_some_and(|(_, first)| first.prev > place.seq) => {
+            Some((_, message))
+                if first.is_some_and(|(_, first)| first.prev > place.seq)
+                    && !self.broker.is(Mutant::HolesPassedOver) =>
+            {
                 Some(Found::Trimmed { start: message.prev })
             }
             Some(_) => Some(Found::Next),
@@ -135,6 +138,15 @@ impl KafkaReader {
     }
 }
 
+/// Hides that something is missing between two records.
+fn chain(bytes: &[u8], prev: u64, out: &mut Vec<u8>) {
+    let (found, _) = envelope::read(bytes, 0).unwrap().unwrap();
+    let start = out.len();
+    envelope::open(out, &Header { prev, ..found.header }).unwrap();
+    out.extend_from_slice(found.body);
+    envelope::close(out, start);
+}
+
 impl LogReader for KafkaReader {
     fn log_id(&self) -> LogId {
         self.log_id
@@ -143,6 +155,7 @@ impl LogReader for KafkaReader {
     async fn compaction(&mut self) -> Result<Option<Compaction>, Failure> {
         self.broker.random.may_fail("asking how far the log has come")?;
         let last = self.broker.covered().map_or(0, |covered| covered.lasts[self.partition]);
+        let last = if self.broker.is(Mutant::RebuildUnbounded) { u64::MAX } else { last };
         Ok((self.broker.layout == Layout::Keyed).then_some(Compaction { kept: KEPT, last }))
     }
 
@@ -160,6 +173,9 @@ impl LogReader for KafkaReader {
     async fn read(&mut self, after: u64, block: &mut BlockReader) -> Result<bool, Failure> {
         self.broker.random.may_fail("fetching")?;
         self.grown.hush();
+        if self.broker.is_on_its_way(self.partition) {
+            return Ok(false);
+        }
         let state = self.broker.state();
         if state.made != self.made {
             return Err(self.replaced());
@@ -178,7 +194,11 @@ impl LogReader for KafkaReader {
             if message.log_id != self.log_id {
                 return Err(self.replaced());
             }
-            out.extend_from_slice(&message.bytes);
+            if self.broker.is(Mutant::HolesPassedOver) {
+                chain(&message.bytes, last, out);
+            } else {
+                out.extend_from_slice(&message.bytes);
+            }
             (next, last) = (offset + 1, message.last);
         }
         self.at = Some((next, last));
