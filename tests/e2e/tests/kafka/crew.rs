@@ -31,14 +31,15 @@ const MARK: i32 = 1_000_000;
 
 /// A process on a machine of its own, which may be killed and started again there.
 pub struct Worker {
-    machine: Machine,
+    /// None: the world's own folder.
+    place: Option<Machine>,
     half: &'static str,
     running: Option<Mysync>,
 }
 
 impl Worker {
     pub fn new(world: &World, half: &'static str) -> Result<Self> {
-        Ok(Self { machine: Machine::new(world)?, half, running: None })
+        Ok(Self { place: Some(Machine::new(world)?), half, running: None })
     }
 
     /// The first one, or the only one of its kind: it leads if it captures.
@@ -52,10 +53,37 @@ impl Worker {
         Ok(worker)
     }
 
+    /// The same in the world's own folder, where its commands find it.
+    pub async fn in_world(world: &World, half: &'static str) -> Result<Self> {
+        let mut worker = Self { place: None, half, running: None };
+        worker.restart(world)?;
+        worker.wait_ready().await?;
+        worker.wait_state("running").await?;
+        Ok(worker)
+    }
+
+    /// It does not start: it ends with 1 or 2. Answers what it says.
+    pub async fn wait_refused(&mut self) -> Result<String> {
+        let mut running = self.running.take().context("it does not run")?;
+        let status = running.wait_exit().await?;
+        let said = running.log();
+        ensure!(matches!(status.code(), Some(1 | 2)), "it ended with {status}: {said}");
+        Ok(said)
+    }
+
+    /// Asks it to end, well or with what it has stopped for.
+    pub async fn end_stopped(&mut self) -> Result<()> {
+        let running = self.running.take().context("it does not run")?;
+        let status = running.terminate().await?;
+        ensure!(status.code().is_some(), "it ended with {status}");
+        Ok(())
+    }
+
     /// Kills it if it runs, and starts it again.
     pub fn restart(&mut self, world: &World) -> Result<()> {
         self.kill();
-        self.running = Some(self.machine.spawn(world, self.half)?);
+        let dir = self.place.as_ref().map_or(world.dir(), Machine::dir);
+        self.running = Some(world.spawn_half(dir, self.half)?);
         Ok(())
     }
 

@@ -8,3 +8,5 @@ mod kills;
 mod leaders;
 mod rebalances;
 mod spine;
+mod strangers;
+mod topics;

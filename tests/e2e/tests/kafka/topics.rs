@@ -1,0 +1,148 @@
+//! What others do to the topics: foreign bytes, another number of partitions, limits, deletion. Each is told clearly, and loses nothing.
+
+use anyhow::{Context, Result, ensure};
+use mysync_change::envelope;
+use mysync_e2e_tests::shop::BULK;
+use mysync_e2e_tests::told::{wait_capture, wait_writer, writer};
+use mysync_e2e_tests::{Options, World, clusters, shop};
+use mysync_test_support::{Kafka, Message};
+use serde_json::Value;
+
+use crate::crew::{Worker, options, wait_through, well};
+
+/// Several writers would only say the same.
+fn one_writer(kafka: &Kafka, test: &str) -> Options {
+    Options { writers: vec![("bulk-cache", shop::without_dump(BULK))], ..options(kafka, test) }
+}
+
+fn message(value: &[u8]) -> Message {
+    Message { value: Some(value.to_vec()), ..Message::default() }
+}
+
+/// Starts it, and it does not start.
+async fn refused(world: &World, half: &'static str) -> Result<String> {
+    let mut worker = Worker::new(world, half)?;
+    worker.restart(world)?;
+    worker.wait_refused().await
+}
+
+fn words(told: &Value) -> &str {
+    told["message"].as_str().unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn foreign_bytes_stop_a_writer_until_it_is_told_to_pass_them_over() -> Result<()> {
+    let test = "foreign_bytes_stop_a_writer_until_it_is_told_to_pass_them_over";
+    let Some(kafka) = clusters::shared(test)? else { return Ok(()) };
+    let Some(world) = World::start(test, one_writer(&kafka, test)).await? else { return Ok(()) };
+    let mut worker = Worker::in_world(&world, "run").await?;
+    wait_through(&world).await?;
+    let offset = kafka.offsets(test).await?.first().context("no partition")?.1;
+    kafka.produce(test, 0, vec![message(b"who knows?")]).await?;
+    world.mysql.exec("INSERT INTO shop.bulk VALUES (1, 1, 'c', '')").await?;
+    let told = wait_writer(worker.process()?, "bulk-cache", "stopped", "KAFKA_FOREIGN_RECORD").await?;
+    let next = format!("0@{}", offset + 1);
+    ensure!(words(&told).contains(&format!("offset {offset}")) && words(&told).contains(&next), "{told}");
+    let value: Option<String> = world.redis.ask(&["HGET", "bulk:1", "c"])?;
+    ensure!(value.is_none(), "what stands behind it was written");
+    world.command_well(&["writer", "rewind", "bulk-cache", "--to", &next])?;
+    wait_through(&world).await?;
+    world.wait_equal().await?;
+    worker.end().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_of_a_later_release_stops_a_writer_before_it() -> Result<()> {
+    let test = "a_record_of_a_later_release_stops_a_writer_before_it";
+    let Some(kafka) = clusters::shared(test)? else { return Ok(()) };
+    let Some(world) = World::start(test, one_writer(&kafka, test)).await? else { return Ok(()) };
+    let mut worker = Worker::in_world(&world, "run").await?;
+    wait_through(&world).await?;
+    let mut later = kafka.read(test).await?.pop().and_then(|record| record.message.value).context("no record")?;
+    later[4] = envelope::VERSION + 1;
+    kafka.produce(test, 0, vec![message(&later)]).await?;
+    world.mysql.exec("INSERT INTO shop.bulk VALUES (1, 1, 'c', '')").await?;
+    let told = wait_writer(worker.process()?, "bulk-cache", "stopped", "RECORD_VERSION").await?;
+    ensure!(words(&told).contains("use the release that wrote it"), "{told}");
+    worker.end().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_number_of_partitions_is_refused_until_it_is_set_back() -> Result<()> {
+    let test = "another_number_of_partitions_is_refused_until_it_is_set_back";
+    let Some(kafka) = clusters::shared(test)? else { return Ok(()) };
+    let options = one_writer(&kafka, test);
+    let Some(world) = World::start(test, options.clone()).await? else { return Ok(()) };
+    let mut worker = Worker::start(&world, "run").await?;
+    wait_through(&world).await?;
+    worker.end().await?;
+    world.reconfigure(&Options { log: "partitions = 3", ..options.clone() })?;
+    for half in ["run", "capture", "deliver"] {
+        let said = refused(&world, half).await?;
+        ensure!(said.contains("KAFKA_ROUTING") && said.contains("Set back what was changed"), "{said}");
+    }
+    world.reconfigure(&options)?;
+    worker.restart(&world)?;
+    wait_through(&world).await?;
+    println!("{}", well(&world, &kafka).await?);
+    worker.end().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_somebody_made_with_other_partitions_is_refused() -> Result<()> {
+    let test = "a_topic_that_somebody_made_with_other_partitions_is_refused";
+    let Some(kafka) = clusters::shared(test)? else { return Ok(()) };
+    let Some(world) = World::start(test, one_writer(&kafka, test)).await? else { return Ok(()) };
+    kafka.create_topic(test, 2, 1, &[]).await?;
+    let said = refused(&world, "run").await?;
+    ensure!(said.contains("KAFKA_ROUTING") && said.contains("2 partitions"), "{said}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_the_topic_does_not_take_stops_capture_until_the_limit_is_raised() -> Result<()> {
+    let test = "a_row_that_the_topic_does_not_take_stops_capture_until_the_limit_is_raised";
+    let Some(kafka) = clusters::shared(test)? else { return Ok(()) };
+    let Some(world) = World::start(test, options(&kafka, test)).await? else { return Ok(()) };
+    world.mysql.exec("ALTER TABLE shop.orders MODIFY note LONGTEXT").await?;
+    // The broker's own default.
+    kafka.create_topic(test, 1, 1, &[("max.message.bytes", "1048588")]).await?;
+    let mut worker = Worker::start(&world, "run").await?;
+    wait_through(&world).await?;
+    world.mysql.exec("INSERT INTO shop.orders VALUES (1, 1, 1.00, REPEAT('n', 2000000))").await?;
+    world.mysql.exec("INSERT INTO shop.orders VALUES (2, 1, 1.00, 'behind it')").await?;
+    let told = wait_capture(worker.process()?, "stopped", "KAFKA_RECORD_TOO_LARGE").await?;
+    ensure!(words(&told).contains("max.message.bytes") && words(&told).contains("1048588"), "{told}");
+    worker.end_stopped().await?;
+    // As long as nothing has changed it stops at the same row.
+    worker.restart(&world)?;
+    wait_capture(worker.process()?, "stopped", "KAFKA_RECORD_TOO_LARGE").await?;
+    worker.end_stopped().await?;
+    kafka.alter_topic(test, &[("max.message.bytes", "8388608")]).await?;
+    worker.restart(&world)?;
+    wait_through(&world).await?;
+    println!("{}", well(&world, &kafka).await?);
+    worker.end().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_deleted_while_it_is_used_is_told_of() -> Result<()> {
+    let test = "a_topic_that_is_deleted_while_it_is_used_is_told_of";
+    let Some(kafka) = clusters::shared(test)? else { return Ok(()) };
+    let Some(world) = World::start(test, one_writer(&kafka, test)).await? else { return Ok(()) };
+    let mut worker = Worker::start(&world, "run").await?;
+    wait_through(&world).await?;
+    kafka.delete_topic(test).await?;
+    world.mysql.exec("INSERT INTO shop.bulk VALUES (1, 1, 'c', '')").await?;
+    wait_capture(worker.process()?, "stopped", "KAFKA_TOPIC_MISSING").await?;
+    let told = writer(worker.process()?, "bulk-cache")?;
+    println!("{told}");
+    worker.end_stopped().await?;
+    let said = refused(&world, "run").await?;
+    ensure!(said.contains("KAFKA_TOPIC_MISSING"), "{said}");
+    Ok(())
+}
