@@ -19,6 +19,8 @@ mod outside;
 mod preflight;
 mod producer;
 mod reader;
+mod search;
+mod seen;
 mod settings;
 mod tail;
 mod writer;

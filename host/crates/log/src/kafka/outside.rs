@@ -67,11 +67,12 @@ impl KafkaReader {
     /// The number behind which the partition goes on with the message at an offset, or the next one behind that; none: nothing is there.
     pub async fn before_offset(&mut self, offset: i64) -> Result<Option<u64>, KafkaError> {
         self.lose_place();
-        let (first, end) = self.tail.bounds().await?;
+        let mut search = self.search()?;
+        let (first, end) = search.bounds().await?;
         if !(first..end).contains(&offset) {
             return Ok(None);
         }
-        Ok(self.look(offset).await?.map(|seen| seen.prev))
+        Ok(search.look(offset).await?.map(|seen| seen.prev))
     }
 
     /// A number, not far before it, behind which everything lies that the source committed at this time or later, in microseconds since 1970;
@@ -79,17 +80,17 @@ impl KafkaReader {
     pub async fn before_time(&mut self, micros: u64) -> Result<Option<u64>, KafkaError> {
         self.lose_place();
         let sent_millis = micros.saturating_sub(CLOCKS_MICROS) / 1000;
-        let Some(offset) = self.tail.sent_since(i64::try_from(sent_millis).unwrap_or(i64::MAX)).await? else {
+        let mut search = self.search()?;
+        let Some(offset) = search.sent_since(i64::try_from(sent_millis).unwrap_or(i64::MAX)).await? else {
             return Ok(None);
         };
-        Ok(self.look(offset).await?.map(|seen| seen.prev))
+        Ok(search.look(offset).await?.map(|seen| seen.prev))
     }
 
     /// Fills `block` with the last message that has records behind `after`; false: there is none.
     pub async fn read_last(&mut self, after: u64, block: &mut BlockReader) -> Result<bool, KafkaError> {
         self.lose_place();
-        let (first, end) = self.tail.bounds().await?;
-        let Some(last) = self.last(first, end).await?.filter(|last| last.last > after) else { return Ok(false) };
+        let Some(last) = self.search()?.last().await?.filter(|last| last.last > after) else { return Ok(false) };
         self.read_next(last.prev.max(after), block).await
     }
 }

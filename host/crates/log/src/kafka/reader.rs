@@ -11,9 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mysync_change::batch::BlockReader;
-use mysync_change::envelope::{self, Envelope, EnvelopeError, Kind, LogId};
+use mysync_change::envelope::LogId;
 use mysync_change::fence::Place;
-use mysync_change::rows;
 use mysync_change::schema::{Fingerprint, TableShape};
 use mysync_pipeline::failure::Failure;
 use mysync_pipeline::ports::{Compaction, Found, LogReader};
@@ -25,11 +24,11 @@ use super::Cluster;
 use super::control::Control;
 use super::error::KafkaError;
 use super::group::Member;
+use super::search::Search;
+use super::seen::Seen;
 use super::settings::Cleanup;
-use super::tail::{Next, Record, Tail};
+use super::tail::{Next, Tail};
 
-/// Behind the last message of a partition stands the mark that its transaction was committed.
-const LAST_AND_MARKER: i64 = 2;
 /// The shape of rows that can be read is in the control topic, which may be read a moment later.
 const SHAPE_TIME: Duration = Duration::from_secs(30);
 /// How long the control topic may say something else than the partition does.
@@ -54,10 +53,10 @@ pub struct Reading {
 #[derive(Debug)]
 pub struct KafkaReader {
     reading: Reading,
-    pub(super) tail: Tail,
-    /// Reads on from the place that was found.
-    stream: Option<Tail>,
     group: String,
+    partition: u32,
+    /// Reads on from a place that was found; none: it has no place.
+    stream: Option<Tail>,
     /// Whether everything was read that was there when it was last looked at.
     at_end: bool,
     /// The last number of what was read since the last search; none: nothing was looked for yet.
@@ -70,31 +69,13 @@ pub struct KafkaReader {
     heard: Instant,
 }
 
-/// What a message holds.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Seen {
-    pub(super) offset: i64,
-    /// The number before its first record's.
-    pub(super) prev: u64,
-    /// Its last record's number.
-    pub(super) last: u64,
-}
-
-/// What stands behind a number.
-enum Behind {
-    Message(Seen, /* It is the first one there is */ bool),
-    Nothing,
-}
-
 impl KafkaReader {
     pub fn new(reading: Reading, group: &str, partition: u32) -> Result<Self, KafkaError> {
-        let cluster = &reading.cluster;
-        let tail = Tail::search(cluster, group, cluster.topic(), partition)?;
         Ok(Self {
             reading,
-            tail,
-            stream: None,
             group: group.to_owned(),
+            partition,
+            stream: None,
             at_end: false,
             at: None,
             passed: VecDeque::new(),
@@ -103,104 +84,31 @@ impl KafkaReader {
         })
     }
 
-    /// The first message that holds a record behind `seq`.
-    async fn search(&mut self, seq: u64) -> Result<Behind, KafkaError> {
-        let (first, end) = self.tail.bounds().await?;
-        let Some(last) = self.last(first, end).await?.filter(|last| last.last > seq) else {
-            return Ok(Behind::Nothing);
-        };
-        let hint = match &self.reading.member {
-            Some(member) => member.committed(self.tail.partition).await?,
-            None => None,
-        };
-        // The first one lies between these, or is the one that was found.
-        let (mut from, mut to, mut found) = (first, last.offset, last);
-        let mut next = hint.unwrap_or(first);
-        while from < to && found.prev > seq {
-            let at = next.clamp(from, to - 1);
-            match self.look(at).await? {
-                Some(seen) if seen.last > seq => (found, to) = (seen, at),
-                Some(seen) => from = seen.offset + 1,
-                None => to = at,
-            }
-            next = from + (to - from) / 2;
-        }
-        let is_first = found.offset == first || self.look(first).await?.is_some_and(|it| it.offset == found.offset);
-        Ok(Behind::Message(found, is_first))
-    }
-
-    /// The last message; none: there is none.
-    pub(super) async fn last(&mut self, first: i64, end: i64) -> Result<Option<Seen>, KafkaError> {
-        let mut back = LAST_AND_MARKER;
-        loop {
-            if first == end {
-                return Ok(None);
-            }
-            let mut last = self.look((end - back).max(first)).await?;
-            while let Some(seen) = last.filter(|seen| seen.offset + LAST_AND_MARKER < end) {
-                match self.tail.next().await? {
-                    Some(record) => last = Some(self.see(&record)?),
-                    None => return Ok(Some(seen)),
-                }
-            }
-            if last.is_some() || end - back <= first {
-                return Ok(last);
-            }
-            back *= 2;
-        }
-    }
-
-    /// The first message at an offset or behind it; none: nothing more is committed.
-    pub(super) async fn look(&mut self, offset: i64) -> Result<Option<Seen>, KafkaError> {
-        self.tail.seek(Offset::Offset(offset))?;
-        self.tail.next().await?.map(|record| self.see(&record)).transpose()
-    }
-
-    fn see(&self, record: &Record<'_>) -> Result<Seen, KafkaError> {
-        let bytes = record.bytes();
-        let foreign = |what: String| KafkaError::Foreign {
-            topic: self.tail.topic.clone(),
-            partition: self.tail.partition,
-            offset: record.offset,
-            next: record.offset + 1,
-            what,
-        };
-        let read = |at| {
-            envelope::read(bytes, at).map_err(|error| match error {
-                EnvelopeError::Version { .. } => KafkaError::from(error),
-                damaged => foreign(damaged.to_string()),
-            })
-        };
-        let (first, _) = read(0)?.ok_or_else(|| foreign("it is empty".to_owned()))?;
-        let (mut at, mut last) = (0, None);
-        while let Some((envelope, next)) = read(at)? {
-            if envelope.header.log_id != self.reading.id.0 {
-                return Err(foreign(format!("it is of log {}", LogId(envelope.header.log_id))));
-            }
-            (at, last) = (next, Some(envelope));
-        }
-        let last = last.map_or(Ok(0), |envelope| last_seq(&envelope))?;
-        Ok(Seen { offset: record.offset, prev: first.header.prev, last })
+    /// Looks for places. Made when it is needed, which is seldom.
+    pub(super) fn search(&self) -> Result<Search, KafkaError> {
+        Search::new(&self.reading.cluster, self.reading.id, &self.group, self.partition)
     }
 
     /// Goes to where the record behind `seq` is: the number before it, and whether nothing stands before it any more.
     async fn go_behind(&mut self, seq: u64) -> Result<Option<(u64, bool)>, KafkaError> {
         self.passed.clear();
         self.at_end = false;
-        let found = self.search(seq).await?;
-        let offset = match &found {
-            Behind::Message(seen, _) => seen.offset,
-            Behind::Nothing => self.tail.bounds().await?.1,
+        let hint = match &self.reading.member {
+            Some(member) => member.committed(self.partition).await?,
+            None => None,
         };
-        self.tail.rest()?;
-        let (cluster, Tail { topic, partition, .. }) = (&self.reading.cluster, &self.tail);
-        self.stream = Some(Tail::from(cluster, &self.group, topic, *partition, Offset::Offset(offset))?);
+        let mut search = self.search()?;
+        let found = search.behind(seq, hint).await?;
+        let offset = match &found {
+            Some((seen, _)) => seen.offset,
+            None => search.bounds().await?.1,
+        };
+        let cluster = &self.reading.cluster;
+        let stream = Tail::from(cluster, &self.group, cluster.topic(), self.partition, Offset::Offset(offset))?;
+        self.stream = Some(stream);
         self.passed.push_back((seq, offset));
         self.at = Some(seq);
-        Ok(match found {
-            Behind::Message(seen, is_first) => Some((seen.prev, is_first)),
-            Behind::Nothing => None,
-        })
+        Ok(found.map(|(seen, is_first)| (seen.prev, is_first)))
     }
 
     async fn find_place(&mut self, place: &Place) -> Result<Found, KafkaError> {
@@ -221,7 +129,7 @@ impl KafkaReader {
             } else if last > place.seq {
                 return Ok(Found::Trimmed { start: last });
             } else {
-                let (topic, partition) = (self.tail.topic.clone(), self.tail.partition);
+                let (topic, partition) = (self.reading.cluster.topic().to_owned(), self.partition);
                 return Err(KafkaError::TailLost { topic, partition, last, seq: place.seq });
             }
         }
@@ -232,7 +140,7 @@ impl KafkaReader {
         let mut control = self.reading.control.lock().await;
         let state = control.catch_up().await?;
         let lasts = state.covered.as_ref().map(|covered| &covered.lasts);
-        Ok(lasts.and_then(|lasts| lasts.get(self.tail.partition as usize)).copied().unwrap_or(0))
+        Ok(lasts.and_then(|lasts| lasts.get(self.partition as usize)).copied().unwrap_or(0))
     }
 
     /// The offset of the message that was last read.
@@ -269,7 +177,7 @@ impl KafkaReader {
             };
             let seen = match next {
                 Next::Message(record) => {
-                    let seen = self.see(&record)?;
+                    let seen = Seen::of(&record, stream, self.reading.id)?;
                     if seen.last > after {
                         block.refill().extend_from_slice(record.bytes());
                     }
@@ -285,7 +193,11 @@ impl KafkaReader {
                 if !self.is_stuck().await? {
                     return Ok(false);
                 }
-                warn!(topic = self.tail.topic, partition = self.tail.partition, "nothing comes though there is more");
+                warn!(
+                    topic = self.reading.cluster.topic(),
+                    partition = self.partition,
+                    "nothing comes though there is more"
+                );
                 self.go_behind(after).await?;
                 continue;
             };
@@ -340,24 +252,13 @@ impl KafkaReader {
         let Some(offset) = offset else { return Ok(()) };
         // From the first time on, a store without a fence is one that was emptied: that must not wait.
         if self.has_committed {
-            member.note(self.tail.partition, offset);
+            member.note(self.partition, offset);
         } else {
-            member.commit(self.tail.partition, offset).await?;
+            member.commit(self.partition, offset).await?;
             self.has_committed = true;
         }
         Ok(())
     }
-}
-
-fn last_seq(envelope: &Envelope<'_>) -> Result<u64, EnvelopeError> {
-    let mut last = envelope.header.first_seq;
-    if matches!(envelope.header.kind, Kind::Change | Kind::DumpChunk) {
-        let mut at = 0;
-        while let Some((row, next)) = rows::read(envelope, at)? {
-            (last, at) = (row.seq, next);
-        }
-    }
-    Ok(last)
 }
 
 impl LogReader for KafkaReader {
@@ -403,7 +304,7 @@ impl LogReader for KafkaReader {
     }
 
     async fn has_advanced(&mut self) -> Result<bool, Failure> {
-        Ok(self.tail.committed().await?.is_some())
+        Ok(self.search()?.committed().await?.is_some())
     }
 
     async fn advance(&mut self, seq: u64) -> Result<(), Failure> {

@@ -124,11 +124,6 @@ impl Tail {
         assigned.map_err(|error| self.failed(&error))
     }
 
-    /// Reads nothing until it is told where.
-    pub fn rest(&self) -> Result<(), KafkaError> {
-        self.consumer.unassign().map_err(|error| self.failed(&error))
-    }
-
     /// The next message, if it is here.
     pub fn poll(&self) -> Result<Next<'_>, KafkaError> {
         loop {
