@@ -3,6 +3,9 @@
 //! A request is on its way for a while, and takes effect whether or not whoever sent it is still there. It may be lost, come late, or be
 //! answered in vain. What the broker does by itself goes on whatever becomes of the processes.
 
+mod topics;
+mod transactions;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -12,15 +15,13 @@ use mysync_change::routing::Layout;
 use mysync_pipeline::failure::Failure;
 use tokio::time::sleep;
 
-use super::group::{Group, Hint};
-use super::topic::{Content, Control, Covered, Isolation, Message, Partition, Standing};
+use super::group::Group;
+use super::topic::{Control, Covered, Isolation, Partition};
 use crate::Mutant;
 use crate::bell::{Bell, Ear};
-use crate::faults::{Faults, Host, Moment};
+use crate::faults::Faults;
 use crate::random::Random;
 
-/// A transaction that is not ended by then is aborted.
-const TRANSACTION: Duration = Duration::from_millis(1500);
 /// How long a compacted topic keeps what was replaced, and that something was removed.
 pub const KEPT: Duration = Duration::from_millis(700);
 /// Between a request and its effect, at most.
@@ -202,210 +203,6 @@ impl Broker {
             effect(&broker);
         });
     }
-
-    /// The topics are deleted and made anew. What groups noted of them may outlive them.
-    pub fn replace(&self) {
-        let mut state = self.state();
-        let topics = std::mem::replace(&mut state.topics, Topics::new(self.partitions));
-        state.former.push(topics);
-        state.made += 1;
-        state.transaction = None;
-        state.sequences.clear();
-        if self.random.one_in(2) {
-            state.groups[DELIVER].hints.fill(None);
-        }
-        drop(state);
-        self.grown.iter().for_each(Bell::ring);
-    }
-
-    /// An unclean election: a partition's last message is gone, and with it the checkpoints that cover it, or not.
-    pub fn lose_last_message(&self, partition: usize, with_checkpoint: bool) {
-        let mut state = self.state();
-        let isolation = self.isolation();
-        let log = &mut state.topics.partitions[partition];
-        let last = log.messages(0, isolation).last().map(|(offset, _)| offset).expect("there is one");
-        log.records.truncate(last);
-        let left = log.messages(0, isolation).last().map_or(0, |(_, message)| message.last);
-        let control = self.partitions;
-        while with_checkpoint && state.covered(isolation).is_some_and(|covered| covered.lasts[partition] > left) {
-            state.topics.partitions[control].records.pop();
-        }
-    }
-
-    /// The writer's group is one that never was.
-    pub fn forget_group(&self) {
-        self.state().groups[DELIVER] = Group::new(self.partitions);
-    }
-
-    /// Retention deletes everything, whoever has read it.
-    pub fn delete_all(&self, partition: usize) {
-        let log = &mut self.state().topics.partitions[partition];
-        log.start = log.records.len();
-    }
-
-    /// Compaction of a partition. Answers whether it left any hole.
-    pub fn compact(&self, partition: usize) -> bool {
-        let has_removed = self.state().topics.partitions[partition].compact(KEPT);
-        if has_removed {
-            self.faults.count(Moment::RecordsCompacted);
-        }
-        has_removed
-    }
-
-    /// Retention: deletes what is old, and what the group has passed.
-    pub fn delete_records(&self) {
-        let mut state = self.state();
-        for partition in 0..self.partitions {
-            let Some(Hint { seq, .. }) = state.groups[DELIVER].hints[partition] else { continue };
-            let seq = if self.is(Mutant::TrimmedUnread) { u64::MAX } else { seq };
-            let isolation = self.isolation();
-            let log = &mut state.topics.partitions[partition];
-            let passed = |(_, message): &(usize, &Arc<Message>)| message.last <= seq;
-            let last = log.messages(0, isolation).take_while(passed).last().map(|(offset, _)| offset + 1);
-            if let Some(start) = last.filter(|start| *start > log.start) {
-                log.start = start;
-                self.faults.count(Moment::RecordsDeleted);
-            }
-        }
-    }
-}
-
-/// The coordinator of transactions.
-impl Broker {
-    /// The next producer of the name: ends what its predecessor left open, by an abort unless its commit was taken.
-    pub async fn begin_producer(&self, host: &Host) -> Result<Epoch, Failure> {
-        loop {
-            host.at(Moment::TakingOver).await?;
-            match self.ask("beginning a producer", Self::init).await? {
-                Ok(epoch) => return Ok(epoch),
-                Err(_) => sleep(Duration::from_millis(1 + self.random.below(20))).await,
-            }
-        }
-    }
-
-    fn init(&self) -> Result<Epoch, Refusal> {
-        let mut state = self.state();
-        match state.transaction.as_ref().map(|transaction| transaction.ending) {
-            Some(None) => {
-                state.epoch += 1;
-                self.faults.count(Moment::TransactionAborted);
-                self.end(&mut state, false);
-                Err(Refusal::Concurrent)
-            }
-            Some(Some(commit)) => {
-                if commit {
-                    self.faults.count(Moment::TransactionCompleted);
-                }
-                Err(Refusal::Concurrent)
-            }
-            None => {
-                state.epoch += 1;
-                state.sequences.clear();
-                Ok(state.epoch)
-            }
-        }
-    }
-
-    fn check(&self, state: &State, epoch: Epoch) -> Result<(), Refusal> {
-        if epoch == state.epoch || self.is(Mutant::LeaderNotFenced) {
-            return Ok(());
-        }
-        self.faults.count(Moment::LeaderFenced);
-        Err(Refusal::Fenced)
-    }
-
-    /// Takes a message into the producer's transaction, and opens that with the first.
-    pub fn take(&self, made: usize, epoch: Epoch, at: (usize, u64), content: Content) -> Result<(), Refusal> {
-        let (partition, sequence) = at;
-        let mut state = self.state();
-        if made != state.made {
-            return Err(Refusal::Invalid);
-        }
-        self.check(&state, epoch)?;
-        if state.transaction.as_ref().is_some_and(|transaction| transaction.ending.is_some()) {
-            return Err(Refusal::Concurrent);
-        }
-        let last = state.sequences.get(&partition).copied().unwrap_or(0);
-        if sequence <= last {
-            self.faults.count(Moment::SentTwice);
-            if !self.is(Mutant::RetransmittedTwice) && !self.is(Mutant::LeaderNotFenced) {
-                return Ok(());
-            }
-        }
-        state.sequences.insert(partition, sequence);
-        if state.transaction.is_none() {
-            self.open(&mut state);
-        }
-        if let Some(transaction) = state.transaction.as_mut().filter(|t| !t.touched.contains(&partition)) {
-            transaction.touched.push(partition);
-        }
-        let outside = self.is(Mutant::CheckpointOutsideTransaction) && matches!(content, Content::Control(_));
-        let standing = if outside { Standing::Committed } else { Standing::Open };
-        state.topics.partitions[partition].push(content, standing);
-        drop(state);
-        self.grown[partition].ring();
-        Ok(())
-    }
-
-    fn open(&self, state: &mut State) {
-        state.transactions += 1;
-        let number = state.transactions;
-        state.transaction = Some(Transaction { touched: Vec::new(), ending: None, number });
-        let broker = self.clone();
-        tokio::spawn(async move {
-            sleep(TRANSACTION).await;
-            let mut state = broker.state();
-            if state.transaction.as_ref().is_some_and(|t| t.number == number && t.ending.is_none()) {
-                state.epoch += 1;
-                broker.faults.count(Moment::TransactionTimedOut);
-                broker.end(&mut state, false);
-            }
-        });
-    }
-
-    /// Takes a commit: from then on it goes through.
-    pub fn commit(&self, made: usize, epoch: Epoch) -> Result<(), Refusal> {
-        let mut state = self.state();
-        if made != state.made {
-            return Err(Refusal::Invalid);
-        }
-        self.check(&state, epoch)?;
-        match state.transaction.as_ref().map(|transaction| transaction.ending) {
-            Some(None) => {
-                self.end(&mut state, true);
-                Ok(())
-            }
-            // As the broker answers who asks again.
-            Some(Some(true)) => Ok(()),
-            _ => Err(Refusal::Invalid),
-        }
-    }
-
-    /// Ends the transaction: partition after partition gets its marker, in any order.
-    fn end(&self, state: &mut State, commit: bool) {
-        let Some(transaction) = &mut state.transaction else { return };
-        transaction.ending = Some(commit);
-        let (number, mut touched) = (transaction.number, transaction.touched.clone());
-        for i in (1..touched.len()).rev() {
-            touched.swap(i, self.random.below(i as u64 + 1) as usize);
-        }
-        let broker = self.clone();
-        tokio::spawn(async move {
-            for partition in touched {
-                let most_us = if broker.random.one_in(15) { 300_000 } else { 1000 };
-                sleep(Duration::from_micros(broker.random.below(most_us))).await;
-                let mut state = broker.state();
-                if state.transaction.as_ref().is_none_or(|t| t.number != number) {
-                    return;
-                }
-                state.topics.partitions[partition].mark(commit);
-                drop(state);
-                broker.grown[partition].ring();
-            }
-            let mut state = broker.state();
-            state.transaction.take_if(|t| t.number == number);
-        });
-    }
 }
 
 /// What readers ask.
@@ -413,11 +210,11 @@ impl Broker {
     /// Which log it is; none: there is none yet.
     pub fn log_id(&self) -> Option<LogId> {
         let state = self.state();
-        let found = state.topics.control().controls(self.isolation()).rev().find_map(|control| match control {
+        let mut controls = state.topics.control().controls(self.isolation()).rev();
+        controls.find_map(|control| match control {
             Control::Log(id) => Some(*id),
             _ => None,
-        });
-        found
+        })
     }
 
     /// Whether a leader's first record can be read back: then everything from before its start can.
