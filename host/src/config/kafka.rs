@@ -33,7 +33,7 @@ const RETENTION_MAX: Duration = Duration::from_secs(36_500 * 24 * 3600);
 const GROUP_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Settings of brokers and topics that break a promise when they are wrong, as Kafka names them, and can be allowed by name.
-const ALLOWABLE: [&str; 15] = [
+const ALLOWABLE: [&str; 16] = [
     "min.insync.replicas",
     "unclean.leader.election.enable",
     "replication.factor",
@@ -49,6 +49,7 @@ const ALLOWABLE: [&str; 15] = [
     "transaction.partition.verification.enable",
     "log.cleaner.enable",
     "group.min.session.timeout.ms",
+    "foreign.records",
 ];
 
 /// The log on Kafka.

@@ -210,6 +210,17 @@ impl Cluster {
         Err(KafkaError::Routing { stored: stored.to_string(), configured: configured.to_string() })
     }
 
+    /// What was there at the start is there.
+    async fn check_topics(&self) -> Result<(), KafkaError> {
+        let admin = Admin::new(&self.settings)?;
+        for topic in [self.topic().to_owned(), self.settings.control_topic()] {
+            if preflight::await_topic(&admin, &topic).await?.is_none() {
+                return Err(KafkaError::TopicGone { topic });
+            }
+        }
+        Ok(())
+    }
+
     /// The topics hold no record: a log that loses its control topic must not begin anew under what it has written.
     async fn check_empty(&self) -> Result<(), KafkaError> {
         for partition in 0..self.routing.partitions {

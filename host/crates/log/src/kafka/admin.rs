@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as Code};
 use rdkafka::metadata::Metadata;
 
@@ -13,6 +14,9 @@ use super::error::KafkaError;
 use super::settings::KafkaSettings;
 
 const ANSWER_TIME: Duration = Duration::from_secs(15);
+
+/// What a client says while it tries for so long is less.
+const EVENTS_MAX: usize = 100;
 
 /// Settings of a topic or broker by name.
 pub type Values = BTreeMap<String, String>;
@@ -36,7 +40,9 @@ pub struct Found {
 }
 
 pub struct Admin {
-    client: Arc<AdminClient<Told>>,
+    client: AdminClient<Told>,
+    /// Asks about the cluster, and hears why nobody is let in.
+    asker: Arc<BaseConsumer<Told>>,
 }
 
 impl std::fmt::Debug for Admin {
@@ -47,16 +53,18 @@ impl std::fmt::Debug for Admin {
 
 impl Admin {
     pub fn new(settings: &KafkaSettings) -> Result<Self, KafkaError> {
-        let client = settings.client().create_with_context(Told);
-        Ok(Self { client: Arc::new(client.map_err(|error| KafkaError::of("connecting", &error))?) })
+        let failed = |error| KafkaError::of("connecting", &error);
+        let client = settings.client().create_with_context(Told).map_err(failed)?;
+        let asker = settings.client().create_with_context(Told).map_err(failed)?;
+        Ok(Self { client, asker: Arc::new(asker) })
     }
 
     /// The cluster's name, and its brokers by number.
     pub async fn cluster(&self) -> Result<(String, Vec<i32>), KafkaError> {
         let brokers = self.metadata(None, |metadata| metadata.brokers().iter().map(|broker| broker.id()).collect());
         let brokers = brokers.await?;
-        let client = self.client.clone();
-        let named = tokio::task::spawn_blocking(move || client.inner().fetch_cluster_id(ANSWER_TIME)).await;
+        let asker = self.asker.clone();
+        let named = tokio::task::spawn_blocking(move || asker.client().fetch_cluster_id(ANSWER_TIME)).await;
         Ok((named.map_err(|_| KafkaError::Ending)?.unwrap_or_default(), brokers))
     }
 
@@ -117,11 +125,26 @@ impl Admin {
         topic: Option<&str>,
         look: impl FnOnce(Metadata) -> T + Send + 'static,
     ) -> Result<T, KafkaError> {
-        let (client, topic) = (self.client.clone(), topic.map(str::to_owned));
-        let asked = move || client.inner().fetch_metadata(topic.as_deref(), ANSWER_TIME).map(look);
+        let (asker, topic) = (self.asker.clone(), topic.map(str::to_owned));
+        let asked = move || match asker.fetch_metadata(topic.as_deref(), ANSWER_TIME) {
+            Ok(metadata) => Ok(look(metadata)),
+            Err(error) => Err(refusal(&asker).unwrap_or(error)),
+        };
         let fetched = tokio::task::spawn_blocking(asked).await.map_err(|_| KafkaError::Ending)?;
         fetched.map_err(|error| KafkaError::of("looking at the cluster", &error))
     }
+}
+
+/// Why brokers let nobody in, if that is it: whoever asked only hears that none answers.
+fn refusal(asker: &BaseConsumer<Told>) -> Option<ClientError> {
+    for _ in 0..EVENTS_MAX {
+        if let Err(error) = asker.poll(Duration::ZERO)?
+            && let Some(Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL) = error.rdkafka_error_code()
+        {
+            return Some(error);
+        }
+    }
+    None
 }
 
 fn options() -> AdminOptions {

@@ -8,7 +8,8 @@ use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as Code};
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum KafkaError {
     #[error(
-        "Kafka cannot be reached while {doing}: {reason}. See that a broker of [log] brokers listens there, and that this machine can reach it"
+        "Kafka cannot be reached while {doing}: {reason}. See that a broker of [log] brokers listens there, that this machine can reach it, and that it wants the TLS and the \
+         login that [log.tls] and [log.sasl] say"
     )]
     Unreachable { doing: String, reason: String },
     #[error(
@@ -29,6 +30,11 @@ pub enum KafkaError {
          source.exclude_columns; then restart"
     )]
     TooLarge { topic: String, transaction: String, bytes: usize, max: usize },
+    #[error(
+        "topic {topic} was deleted while it was in use, and with it what writers had not read. A restart makes it anew; writers that had read \
+         everything go on, and others say how they can"
+    )]
+    TopicGone { topic: String },
     #[error("topic {topic} does not exist, and Kafka does not let it be made: {reason}")]
     TopicMissing { topic: String, reason: String },
     #[error("{0}")]
@@ -52,10 +58,10 @@ pub enum KafkaError {
     Routing { stored: String, configured: String },
     #[error(
         "topic {topic}, partition {partition}, offset {offset} holds a record that is none of this log ({what}): somebody else writes to this \
-         topic. Take that right away from them (only the user of MySync may write there); 'mysync writer rewind NAME --to {partition}@{next}' \
-         passes the record over"
+         topic. Take that right away from them: only the user of MySync may write there. What is there already is passed over, and told, with \
+         log.allow = [\"foreign.records\"]; nothing of the log is lost by that, because each of its records names the one before it"
     )]
-    Foreign { topic: String, partition: u32, offset: i64, next: i64, what: String },
+    Foreign { topic: String, partition: u32, offset: i64, what: String },
     #[error(
         "topic {topic}, partition {partition} ends behind seq {last}, and the store holds changes up to {seq}: the topic has lost its end (an \
          unclean leader election, or a topic that was made anew). Compare the store with the source, then 'mysync writer rewind NAME' or \
@@ -101,6 +107,7 @@ impl KafkaError {
             Some(Code::Fenced | Code::InvalidProducerEpoch) => Self::Fenced,
             Some(
                 Code::Authentication
+                | Code::SSL
                 | Code::SaslAuthenticationFailed
                 | Code::UnsupportedSASLMechanism
                 | Code::TopicAuthorizationFailed
@@ -133,6 +140,7 @@ impl KafkaError {
             Self::Fenced => "KAFKA_FENCED",
             Self::Transaction { .. } => "KAFKA_TRANSACTION",
             Self::TooLarge { .. } => "KAFKA_RECORD_TOO_LARGE",
+            Self::TopicGone { .. } => "KAFKA_TOPIC_GONE",
             Self::TopicMissing { .. } => "KAFKA_TOPIC_MISSING",
             Self::Setting(_) => "KAFKA_SETTING",
             Self::Absent { .. } => "KAFKA_LOG_ABSENT",

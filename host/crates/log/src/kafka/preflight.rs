@@ -1,5 +1,7 @@
 //! What the cluster and its topics have to be like, so that the log keeps its promises; each finding names its setting and the way on.
 
+use std::time::Duration;
+
 use super::admin::{Admin, Found, Values, Wanted};
 use super::error::KafkaError;
 use super::settings::{Cleanup, KafkaSettings, SESSION_TIMEOUT};
@@ -15,6 +17,10 @@ const MESSAGE_BYTES: usize = 8 << 20;
 const MESSAGE_BYTES_LEAST: usize = 1 << 20;
 /// What a broker takes unless it is told otherwise.
 const MESSAGE_BYTES_DEFAULT: usize = 1_048_588;
+
+/// How long that may take.
+const FIND_TRIES: u32 = 50;
+const FIND_PAUSE: Duration = Duration::from_millis(200);
 
 /// What was found of a cluster.
 #[derive(Debug)]
@@ -59,11 +65,16 @@ pub async fn look(admin: &Admin, settings: &KafkaSettings, make: bool) -> Result
             Some(found) => found,
             None if make => {
                 admin.make(&wanted, settings.replication).await?;
-                made(admin, &wanted.name).await?
+                let made = await_topic(admin, &wanted.name).await?;
+                let missing = || "it was made, and is not there".to_owned();
+                made.ok_or_else(|| KafkaError::TopicMissing { topic: wanted.name.clone(), reason: missing() })?
             }
+            // It would be made like this.
             None => {
-                missing.push(wanted.name);
-                continue;
+                missing.push(wanted.name.clone());
+                let as_wanted = wanted.settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+                let (partitions, replicas) = (wanted.partitions, settings.replication.into());
+                Found { partitions, replicas, settings: as_wanted.collect() }
             }
         };
         if found.partitions != wanted.partitions {
@@ -88,24 +99,20 @@ pub async fn look(admin: &Admin, settings: &KafkaSettings, make: bool) -> Result
     if let Some(id) = brokers.first() {
         check_broker(&admin.broker(*id).await?, brokers.len(), &mut breaches);
     }
-    let (allowed, refused) =
-        breaches.into_iter().partition(|breach| settings.allow.iter().any(|name| name == breach.setting));
+    let (allowed, refused) = breaches.into_iter().partition(|breach| settings.allows(breach.setting));
     Ok(Facts { message_bytes_max, cluster, missing, allowed, refused })
 }
 
-/// A topic that was just made is known to every broker a moment later.
-async fn made(admin: &Admin, topic: &str) -> Result<Found, KafkaError> {
-    for _ in 0..MADE_TRIES {
+/// A topic that was just made, or a broker that was just started, is known everywhere a moment later.
+pub async fn await_topic(admin: &Admin, topic: &str) -> Result<Option<Found>, KafkaError> {
+    for _ in 0..FIND_TRIES {
         if let Some(found) = admin.find(topic).await? {
-            return Ok(found);
+            return Ok(Some(found));
         }
-        tokio::time::sleep(MADE_PAUSE).await;
+        tokio::time::sleep(FIND_PAUSE).await;
     }
-    Err(KafkaError::TopicMissing { topic: topic.to_owned(), reason: "it was made, and is not there".to_owned() })
+    Ok(None)
 }
-
-const MADE_TRIES: u32 = 100;
-const MADE_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 
 fn wanted(settings: &KafkaSettings) -> [Wanted; 3] {
     let in_sync = if settings.replication > 1 { 2 } else { 1 };

@@ -24,7 +24,7 @@ use super::Cluster;
 use super::control::Control;
 use super::error::KafkaError;
 use super::group::Member;
-use super::search::Search;
+use super::search::{Behind, Search};
 use super::seen::Seen;
 use super::settings::Cleanup;
 use super::tail::{Next, Tail};
@@ -34,6 +34,8 @@ const SHAPE_TIME: Duration = Duration::from_secs(30);
 /// How long the control topic may say something else than the partition does.
 const AGREE_TIME: Duration = Duration::from_secs(5);
 const AGREE_PAUSE: Duration = Duration::from_millis(100);
+/// What `log.allow` calls records that are none of the log.
+const FOREIGN: &str = "foreign.records";
 /// Who has heard nothing for so long asks whether there is more.
 const STUCK_TIME: Duration = Duration::from_secs(5);
 const SHAPE_PAUSE: Duration = Duration::from_millis(20);
@@ -89,8 +91,8 @@ impl KafkaReader {
         Search::new(&self.reading.cluster, self.reading.id, &self.group, self.partition)
     }
 
-    /// Goes to where the record behind `seq` is: the number before it, and whether nothing stands before it any more.
-    async fn go_behind(&mut self, seq: u64) -> Result<Option<(u64, bool)>, KafkaError> {
+    /// Goes to where the record behind `seq` is.
+    async fn go_behind(&mut self, seq: u64) -> Result<Option<Behind>, KafkaError> {
         self.passed.clear();
         self.at_end = false;
         let hint = match &self.reading.member {
@@ -100,7 +102,7 @@ impl KafkaReader {
         let mut search = self.search()?;
         let found = search.behind(seq, hint).await?;
         let offset = match &found {
-            Some((seen, _)) => seen.offset,
+            Some(behind) => behind.start,
             None => search.bounds().await?.1,
         };
         let cluster = &self.reading.cluster;
@@ -108,13 +110,13 @@ impl KafkaReader {
         self.stream = Some(stream);
         self.passed.push_back((seq, offset));
         self.at = Some(seq);
-        Ok(found.map(|(seen, is_first)| (seen.prev, is_first)))
+        Ok(found)
     }
 
     async fn find_place(&mut self, place: &Place) -> Result<Found, KafkaError> {
         let deadline = Instant::now() + AGREE_TIME;
         loop {
-            if let Some((prev, is_first)) = self.go_behind(place.seq).await? {
+            if let Some(Behind { prev, is_first, .. }) = self.go_behind(place.seq).await? {
                 // Who comes to another place than the one before the next record is told so when that is read.
                 return Ok(if is_first && prev > place.seq { Found::Trimmed { start: prev } } else { Found::Next });
             }
@@ -177,7 +179,13 @@ impl KafkaReader {
             };
             let seen = match next {
                 Next::Message(record) => {
-                    let seen = Seen::of(&record, stream, self.reading.id)?;
+                    let seen = match Seen::of(&record, stream, self.reading.id) {
+                        Err(foreign @ KafkaError::Foreign { .. }) if self.reading.cluster.settings.allows(FOREIGN) => {
+                            warn!(code = foreign.code(), "allowed by log.allow: {foreign}");
+                            continue;
+                        }
+                        seen => seen?,
+                    };
                     if seen.last > after {
                         block.refill().extend_from_slice(record.bytes());
                     }

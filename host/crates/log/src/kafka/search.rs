@@ -17,30 +17,45 @@ pub struct Search {
     id: LogId,
 }
 
+/// What stands behind a number.
+#[derive(Debug, Clone, Copy)]
+pub struct Behind {
+    /// The offset to begin to read at.
+    pub start: i64,
+    /// The number before the first record.
+    pub prev: u64,
+    /// Whether nothing of the log stands before it any more.
+    pub is_first: bool,
+}
+
 impl Search {
     pub fn new(cluster: &Cluster, id: LogId, group: &str, partition: u32) -> Result<Self, KafkaError> {
         Ok(Self { tail: Tail::search(cluster, group, cluster.topic(), partition)?, id })
     }
 
-    /// The first message that holds a record behind `seq`, and whether nothing stands before it any more; none: nothing is behind. A `hint` is
-    /// an offset where it may be.
-    pub async fn behind(&mut self, seq: u64, hint: Option<i64>) -> Result<Option<(Seen, bool)>, KafkaError> {
+    /// The first message that holds a record behind `seq`; none: nothing is behind. A `hint` is an offset where it may be.
+    pub async fn behind(&mut self, seq: u64, hint: Option<i64>) -> Result<Option<Behind>, KafkaError> {
         let (first, _) = self.bounds().await?;
         let Some(last) = self.last().await?.filter(|last| last.last > seq) else { return Ok(None) };
-        // The first one lies between these, or is the one that was found.
+        // Before `from` nothing is behind the number, from `to` on everything is.
         let (mut from, mut to, mut found) = (first, last.offset, last);
-        let mut next = hint.unwrap_or(first);
-        while from < to && found.prev > seq {
-            let at = next.clamp(from, to - 1);
-            match self.look(at).await? {
-                Some(seen) if seen.last > seq => (found, to) = (seen, at),
-                Some(seen) => from = seen.offset + 1,
-                None => to = at,
+        // Where the hint is right, what stands before it says so.
+        let (mut at, mut back) = (hint.unwrap_or(first), hint.map(|_| 1));
+        while from < to {
+            match self.look(at.clamp(from, to - 1)).await? {
+                Some(seen) if seen.last > seq => (found, to) = (seen, at.clamp(from, to - 1)),
+                Some(seen) => (from, back) = (seen.offset + 1, None),
+                None => to = at.clamp(from, to - 1),
             }
-            next = from + (to - from) / 2;
+            at = match &mut back {
+                Some(back) => {
+                    *back *= 2;
+                    to - *back
+                }
+                None => from + (to - from) / 2,
+            };
         }
-        let is_first = found.offset == first || self.look(first).await?.is_some_and(|it| it.offset == found.offset);
-        Ok(Some((found, is_first)))
+        Ok(Some(Behind { start: from, prev: found.prev, is_first: from == first }))
     }
 
     /// The last message; none: there is none.
@@ -50,8 +65,8 @@ impl Search {
         while first < end {
             let mut last = self.look((end - back).max(first)).await?;
             while let Some(seen) = last.filter(|seen| seen.offset + LAST_AND_MARKER < end) {
-                match self.tail.next().await? {
-                    Some(record) => last = Some(Seen::of(&record, &self.tail, self.id)?),
+                match self.next().await? {
+                    Some(next) => last = Some(next),
                     None => return Ok(Some(seen)),
                 }
             }
@@ -66,7 +81,18 @@ impl Search {
     /// The first message at an offset or behind it; none: nothing more is committed.
     pub async fn look(&mut self, offset: i64) -> Result<Option<Seen>, KafkaError> {
         self.tail.seek(Offset::Offset(offset))?;
-        self.tail.next().await?.map(|record| Seen::of(&record, &self.tail, self.id)).transpose()
+        self.next().await
+    }
+
+    /// The next message of this log. Others are told of by who reads the log, not by who looks for a place in it.
+    async fn next(&mut self) -> Result<Option<Seen>, KafkaError> {
+        while let Some(record) = self.tail.next().await? {
+            match Seen::of(&record, &self.tail, self.id) {
+                Err(KafkaError::Foreign { .. }) => {}
+                seen => return seen.map(Some),
+            }
+        }
+        Ok(None)
     }
 
     /// The offsets of the first message there may be, and behind the last one that is committed.

@@ -23,13 +23,12 @@ impl Seen {
             topic: read_by.topic.clone(),
             partition: read_by.partition,
             offset: record.offset,
-            next: record.offset + 1,
             what,
         };
         let read = |at| {
             envelope::read(bytes, at).map_err(|error| match error {
                 EnvelopeError::Version { .. } => KafkaError::from(error),
-                damaged => foreign(damaged.to_string()),
+                EnvelopeError::Damaged { at, what } => foreign(format!("byte {at}: {what}")),
             })
         };
         let (first, _) = read(0)?.ok_or_else(|| foreign("it is empty".to_owned()))?;

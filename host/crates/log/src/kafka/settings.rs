@@ -85,6 +85,11 @@ const METADATA_EVERY: Duration = Duration::from_secs(10);
 const FIGURES_EVERY: Duration = Duration::from_secs(5);
 
 impl KafkaSettings {
+    /// Whether the operator can live with what this name stands for.
+    pub fn allows(&self, name: &str) -> bool {
+        self.allow.iter().any(|allowed| allowed == name)
+    }
+
     pub fn control_topic(&self) -> String {
         format!("{}.control", self.prefix)
     }

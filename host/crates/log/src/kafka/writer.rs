@@ -109,6 +109,7 @@ impl KafkaWriter {
         self.set_leading(None);
         self.wait_chosen().await?;
         let cluster = &self.cluster;
+        cluster.check_topics().await?;
         let mut producer = Producer::take_over(&cluster.settings, cluster.message_bytes_max).await?;
         // Read back, this tells that everything from before was read.
         let leader = Leader { token: random_id().to_string(), start: 0, name: process_name() };
