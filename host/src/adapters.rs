@@ -87,15 +87,13 @@ pub fn embedded(settings: &Settings, embedded: &EmbeddedSettings) -> EmbeddedLog
 
 /// The log on a cluster.
 pub fn kafka(log: &KafkaSettings, partitions: u32) -> Result<kafka::KafkaSettings, Fault> {
-    if log.topics != Topics::One(log.prefix.clone()) {
-        return Err(Fault::unusable("CONFIG_VALUE", "log.topic cannot be another than \"{prefix}\" yet"));
-    }
+    let Topics::One(topic) = &log.topics else {
+        return Err(Fault::unusable("CONFIG_VALUE", "a topic for each table is not built yet: leave log.topic out"));
+    };
     Ok(kafka::KafkaSettings {
         brokers: log.brokers.join(","),
         prefix: log.prefix.clone(),
-        topic: match &log.topics {
-            Topics::One(topic) | Topics::PerTable(topic) => topic.clone(),
-        },
+        topic: topic.clone(),
         partitions,
         replication: log.replication,
         cleanup: match log.cleanup {
