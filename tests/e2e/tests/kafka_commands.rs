@@ -224,3 +224,60 @@ async fn a_new_service_replays_the_log_while_others_go_on() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_keys_is_shown_with_what_was_deleted_and_followed() -> Result<()> {
+    let test = "a_log_of_keys_is_shown_with_what_was_deleted_and_followed";
+    let Some(kafka) = clusters::shared(test)? else { return Ok(()) };
+    let log = "partitions = 3\ncleanup = \"compact\"\nretention = \"1h\"";
+    let Some(world) = World::start(test, Options { log, ..options(&kafka, test) }).await? else { return Ok(()) };
+    let machine = Machine::new(&world)?;
+    let mysync = start(&machine, &world, "run").await?;
+    let output = tempfile::TempDir::new()?;
+    let follower = Mysync::spawn(Mysync::command(world.dir(), &["log", "tail", "-f", "--json"])?, output.path())?;
+    bulk(&world, 1..=10).await?;
+    world.mysql.exec("UPDATE shop.bulk SET c = 'é' WHERE id = 3; DELETE FROM shop.bulk WHERE id = 4").await?;
+    world.mysql.exec("INSERT INTO shop.orders VALUES (9007199254740993, 1, 1.50, NULL)").await?;
+    world.wait_equal().await?;
+    let records = records(&world)?;
+    let rows = records.iter().filter(|record| record["table"] == "bulk" || record["table"] == "orders");
+    let shown: Vec<String> = rows
+        .map(|record| {
+            format!(
+                "{} {}",
+                record["operation"],
+                if record["after"].is_null() { &record["before"]["id"] } else { &record["after"]["id"] }
+            )
+        })
+        .collect();
+    ensure!(
+        shown.len() == 13 && shown[10..] == ["\"update\" \"3\"", "\"delete\" \"4\"", "\"insert\" \"9007199254740993\""],
+        "{shown:?}"
+    );
+    ensure!(records.iter().any(|record| record["before"]["c"] == "c" && record["after"]["c"] == "é"), "{records:?}");
+    ensure!(
+        records.iter().any(|record| record["after"]["total"] == "1.50" && record["after"]["note"].is_null()),
+        "{records:?}"
+    );
+    until("the follower has seen all of it", async || {
+        let said = follower.log();
+        let seqs: Vec<u64> = said
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter_map(|record| record["seq"].as_u64())
+            .collect();
+        Ok(ensure!(records.iter().all(|record| seqs.contains(&record["seq"].as_u64().unwrap_or(0))), "{said}"))
+    })
+    .await?;
+    follower.kill();
+    let text = world.command_well(&["log", "tail"])?;
+    let at = format!(" {}@{} ", records[0]["partition"], records[0]["offset"]);
+    ensure!(text.lines().next().is_some_and(|line| line.contains(&at)), "{at}: {text}");
+
+    remove(&world, 1..=2)?;
+    println!("{}", world.command_well(&["writer", "rewind", "bulk-cache"])?);
+    world.wait_equal().await?;
+    println!("{}", world.command_well(&["check"])?);
+    ensure!(mysync.terminate().await?.success());
+    Ok(())
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use mysync_e2e_tests::chance::moment;
+use mysync_e2e_tests::chance::{kills, moment};
 use mysync_e2e_tests::load::Load;
 use mysync_e2e_tests::told::{capture, wait_rows};
 use mysync_e2e_tests::witness::Witness;
@@ -62,16 +62,17 @@ async fn each_of_three_brokers_is_killed_and_comes_back() -> Result<()> {
     let Some(mut kafka) = clusters::own(test, KafkaPlan::new(3))? else { return Ok(()) };
     let mut random = Random::from_env();
     let Some(mut crew) = Crew::start(test, &kafka, &mut random).await? else { return Ok(()) };
-    for turn in 0..4 {
-        // The last one is the controller again.
-        let (id, what) = if turn < 3 { (turn + 1, "broker") } else { (kafka.controller()?, "the controller, broker") };
+    let first = kafka.controller()?;
+    // From the one that leads the others on.
+    for id in (first..=3).chain(1..first) {
+        let role = if kafka.controller()? == id { "the controller" } else { "a broker" };
         kafka.kill(id)?;
         let through = crew.go_on().await?;
         tokio::time::sleep(moment(&mut random, Duration::from_secs(2))).await;
         kafka.restart(id)?;
         let back = crew.go_on().await?;
         println!(
-            "{what} {id}: a change went through {:.1} s after it was killed, and {:.1} s after it was back",
+            "{role} is away: a change went through {:.1} s after it was killed, and {:.1} s after it was back",
             through.as_secs_f64(),
             back.as_secs_f64()
         );
@@ -120,7 +121,7 @@ async fn all_brokers_are_away_for_a_while() -> Result<()> {
     let Some(mut kafka) = clusters::own(test, KafkaPlan::new(1))? else { return Ok(()) };
     let mut random = Random::from_env();
     let Some(mut crew) = Crew::start(test, &kafka, &mut random).await? else { return Ok(()) };
-    for _ in 0..2 {
+    for _ in 0..kills(1) {
         kafka.kill(1)?;
         tokio::time::sleep(moment(&mut random, Duration::from_secs(10))).await;
         kafka.restart(1)?;

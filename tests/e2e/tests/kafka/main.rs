@@ -4,6 +4,7 @@
 
 mod brokers;
 mod crew;
+mod disk;
 mod kills;
 mod leaders;
 mod rebalances;
