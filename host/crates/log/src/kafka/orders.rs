@@ -140,8 +140,9 @@ fn pass_on(id: String, record: Record, book: &mpsc::Sender<Order>, answers: &mps
     }
     let answers = answers.clone();
     tokio::spawn(async move {
-        // Capture that has lost its lead has dropped the order: another one may carry it out when it is given again.
-        if let Some(record) = coming.record().await {
+        // Capture that has lost its lead has dropped the order: another one may carry it out when it is given again. What whoever gave it no longer
+        // waits for is not carried out either.
+        if let Ok(Some(record)) = tokio::time::timeout(ANSWER_TIME, coming.record()).await {
             let _ = answers.send((id, record)).await;
         }
     });
