@@ -51,12 +51,17 @@ pub struct OnKafka {
     pub prefix: String,
     /// Copies of each partition.
     pub replication: usize,
+    /// What may be so although a promise does not hold with it.
+    pub allow: Vec<&'static str>,
 }
 
 impl OnKafka {
     /// Tests that share a cluster have a log each.
     pub fn new(kafka: &Kafka, test: &str) -> Self {
-        Self { brokers: kafka.brokers(), prefix: test.to_owned(), replication: kafka.ids().count() }
+        let replication = kafka.ids().count();
+        // One node is enough for tests that leave it alone.
+        let allow = if replication == 1 { vec!["replication.factor"] } else { Vec::new() };
+        Self { brokers: kafka.brokers(), prefix: test.to_owned(), replication, allow }
     }
 
     pub fn control(&self) -> String {
@@ -64,11 +69,9 @@ impl OnKafka {
     }
 
     fn lines(&self) -> String {
-        let Self { brokers, prefix, replication } = self;
-        // One node is enough for tests that leave it alone.
-        let allow = if *replication == 1 { "allow = [\"replication.factor\"]\n" } else { "" };
+        let Self { brokers, prefix, replication, allow } = self;
         format!(
-            "kind = \"kafka\"\ndir = \"data\"\nbrokers = \"{brokers}\"\nprefix = \"{prefix}\"\nreplication = {replication}\n{allow}"
+            "kind = \"kafka\"\ndir = \"data\"\nbrokers = \"{brokers}\"\nprefix = \"{prefix}\"\nreplication = {replication}\nallow = {allow:?}\n"
         )
     }
 }

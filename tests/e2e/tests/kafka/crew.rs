@@ -31,15 +31,14 @@ const MARK: i32 = 1_000_000;
 
 /// A process on a machine of its own, which may be killed and started again there.
 pub struct Worker {
-    /// None: the world's own folder.
-    place: Option<Machine>,
+    machine: Machine,
     half: &'static str,
     running: Option<Mysync>,
 }
 
 impl Worker {
     pub fn new(world: &World, half: &'static str) -> Result<Self> {
-        Ok(Self { place: Some(Machine::new(world)?), half, running: None })
+        Ok(Self { machine: Machine::new(world)?, half, running: None })
     }
 
     /// The first one, or the only one of its kind: it leads if it captures.
@@ -50,15 +49,6 @@ impl Worker {
         if half != "deliver" {
             worker.wait_state("running").await?;
         }
-        Ok(worker)
-    }
-
-    /// The same in the world's own folder, where its commands find it.
-    pub async fn in_world(world: &World, half: &'static str) -> Result<Self> {
-        let mut worker = Self { place: None, half, running: None };
-        worker.restart(world)?;
-        worker.wait_ready().await?;
-        worker.wait_state("running").await?;
         Ok(worker)
     }
 
@@ -82,8 +72,7 @@ impl Worker {
     /// Kills it if it runs, and starts it again.
     pub fn restart(&mut self, world: &World) -> Result<()> {
         self.kill();
-        let dir = self.place.as_ref().map_or(world.dir(), Machine::dir);
-        self.running = Some(world.spawn_half(dir, self.half)?);
+        self.running = Some(self.machine.spawn(world, self.half)?);
         Ok(())
     }
 

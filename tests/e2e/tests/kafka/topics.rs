@@ -3,9 +3,9 @@
 use anyhow::{Context, Result, ensure};
 use mysync_change::envelope;
 use mysync_e2e_tests::shop::BULK;
-use mysync_e2e_tests::told::{wait_capture, wait_writer, writer};
+use mysync_e2e_tests::told::{capture, wait_capture, wait_rows, wait_writer, writer};
 use mysync_e2e_tests::{Options, World, clusters, shop};
-use mysync_test_support::{Kafka, Message};
+use mysync_test_support::{Kafka, Message, until};
 use serde_json::Value;
 
 use crate::crew::{Worker, options, wait_through, well};
@@ -31,21 +31,25 @@ fn words(told: &Value) -> &str {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn foreign_bytes_stop_a_writer_until_it_is_told_to_pass_them_over() -> Result<()> {
-    let test = "foreign_bytes_stop_a_writer_until_it_is_told_to_pass_them_over";
+async fn foreign_bytes_stop_a_writer_until_they_are_allowed() -> Result<()> {
+    let test = "foreign_bytes_stop_a_writer_until_they_are_allowed";
     let Some(kafka) = clusters::shared(test)? else { return Ok(()) };
-    let Some(world) = World::start(test, one_writer(&kafka, test)).await? else { return Ok(()) };
-    let mut worker = Worker::in_world(&world, "run").await?;
+    let options = one_writer(&kafka, test);
+    let Some(world) = World::start(test, options.clone()).await? else { return Ok(()) };
+    let mut worker = Worker::start(&world, "run").await?;
     wait_through(&world).await?;
     let offset = kafka.offsets(test).await?.first().context("no partition")?.1;
-    kafka.produce(test, 0, vec![message(b"who knows?")]).await?;
+    kafka.produce(test, 0, vec![message(b"who knows?"), message(b"")]).await?;
     world.mysql.exec("INSERT INTO shop.bulk VALUES (1, 1, 'c', '')").await?;
     let told = wait_writer(worker.process()?, "bulk-cache", "stopped", "KAFKA_FOREIGN_RECORD").await?;
-    let next = format!("0@{}", offset + 1);
-    ensure!(words(&told).contains(&format!("offset {offset}")) && words(&told).contains(&next), "{told}");
+    ensure!(words(&told).contains(&format!("offset {offset}")) && words(&told).contains("foreign.records"), "{told}");
     let value: Option<String> = world.redis.ask(&["HGET", "bulk:1", "c"])?;
     ensure!(value.is_none(), "what stands behind it was written");
-    world.command_well(&["writer", "rewind", "bulk-cache", "--to", &next])?;
+    worker.end_stopped().await?;
+    let mut on = world.log_on_kafka()?.clone();
+    on.allow.push("foreign.records");
+    world.reconfigure(&Options { kafka: Some(on), ..options })?;
+    let mut worker = Worker::start(&world, "run").await?;
     wait_through(&world).await?;
     world.wait_equal().await?;
     worker.end().await?;
@@ -57,7 +61,7 @@ async fn a_record_of_a_later_release_stops_a_writer_before_it() -> Result<()> {
     let test = "a_record_of_a_later_release_stops_a_writer_before_it";
     let Some(kafka) = clusters::shared(test)? else { return Ok(()) };
     let Some(world) = World::start(test, one_writer(&kafka, test)).await? else { return Ok(()) };
-    let mut worker = Worker::in_world(&world, "run").await?;
+    let mut worker = Worker::start(&world, "run").await?;
     wait_through(&world).await?;
     let mut later = kafka.read(test).await?.pop().and_then(|record| record.message.value).context("no record")?;
     later[4] = envelope::VERSION + 1;
@@ -129,20 +133,53 @@ async fn a_row_that_the_topic_does_not_take_stops_capture_until_the_limit_is_rai
     Ok(())
 }
 
+/// Its writer has read everything until then, so it misses nothing.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_topic_that_is_deleted_while_it_is_used_is_told_of() -> Result<()> {
-    let test = "a_topic_that_is_deleted_while_it_is_used_is_told_of";
+async fn a_topic_that_is_deleted_while_it_is_used_is_made_anew_by_a_restart() -> Result<()> {
+    let test = "a_topic_that_is_deleted_while_it_is_used_is_made_anew_by_a_restart";
     let Some(kafka) = clusters::shared(test)? else { return Ok(()) };
     let Some(world) = World::start(test, one_writer(&kafka, test)).await? else { return Ok(()) };
     let mut worker = Worker::start(&world, "run").await?;
     wait_through(&world).await?;
     kafka.delete_topic(test).await?;
     world.mysql.exec("INSERT INTO shop.bulk VALUES (1, 1, 'c', '')").await?;
-    wait_capture(worker.process()?, "stopped", "KAFKA_TOPIC_MISSING").await?;
-    let told = writer(worker.process()?, "bulk-cache")?;
-    println!("{told}");
+    wait_capture(worker.process()?, "stopped", "KAFKA_TOPIC_GONE").await?;
     worker.end_stopped().await?;
-    let said = refused(&world, "run").await?;
-    ensure!(said.contains("KAFKA_TOPIC_MISSING"), "{said}");
+    worker.restart(&world)?;
+    wait_through(&world).await?;
+    world.wait_equal().await?;
+    worker.end().await?;
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_stops_that_had_not_read_all_of_a_topic_that_was_deleted() -> Result<()> {
+    let test = "a_writer_stops_that_had_not_read_all_of_a_topic_that_was_deleted";
+    let Some(kafka) = clusters::shared(test)? else { return Ok(()) };
+    let Some(world) = World::start(test, one_writer(&kafka, test)).await? else { return Ok(()) };
+    let mut source = Worker::start(&world, "capture").await?;
+    let mut deliver = Worker::start(&world, "deliver").await?;
+    wait_through(&world).await?;
+    deliver.end().await?;
+    world.mysql.exec("INSERT INTO shop.bulk VALUES (1, 1, 'c', '')").await?;
+    wait_rows(|| capture(source.process()?), 1).await?;
+    source.end().await?;
+    kafka.delete_topic(test).await?;
+    source.restart(&world)?;
+    source.wait_ready().await?;
+    source.wait_state("running").await?;
+    world.mysql.exec("INSERT INTO shop.bulk VALUES (2, 1, 'c', '')").await?;
+    deliver.restart(&world)?;
+    let told = until("the writer stops", async || {
+        let told = writer(deliver.process()?, "bulk-cache")?;
+        ensure!(told["state"] == "stopped", "{told}");
+        Ok(told)
+    })
+    .await?;
+    println!("{} {}", told["code"], told["message"]);
+    ensure!(words(&told).contains("mysync writer"), "it does not say how to go on: {told}");
+    let value: Option<String> = world.redis.ask(&["HGET", "bulk:2", "c"])?;
+    ensure!(value.is_none(), "what stands behind the hole was written");
+    source.end().await?;
+    deliver.end_stopped().await
 }
