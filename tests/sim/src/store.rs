@@ -145,7 +145,7 @@ impl SimStore {
     /// Starts again with what it held at some time.
     pub fn restore(&self, saved: State) {
         let mut state = self.state();
-        *state = State { starts: state.starts + 1, ..saved };
+        *state = State { starts: state.starts + 1, holes: std::mem::take(&mut state.holes), ..saved };
     }
 
     fn write(&self, state: &mut State, partition: usize, commands: &RedisCommands) {

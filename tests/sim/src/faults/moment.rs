@@ -61,6 +61,8 @@ pub enum Moment {
     ResumedBehindStart,
     /// A store was made anew from what compaction had left.
     Rebuilt,
+    /// A task stopped for a fence that another had replaced meanwhile.
+    FalseAlarm,
     /// A writer came back after more was removed than it knew of.
     AwayTooLong,
 }
@@ -89,7 +91,7 @@ impl Moment {
         Self::RecordsCompacted,
     ];
 
-    pub const OUTCOMES: [Self; 13] = [
+    pub const OUTCOMES: [Self; 14] = [
         Self::LeaderFenced,
         Self::TransactionAborted,
         Self::TransactionCompleted,
@@ -102,6 +104,7 @@ impl Moment {
         Self::FenceRetaken,
         Self::ResumedBehindStart,
         Self::Rebuilt,
+        Self::FalseAlarm,
         Self::AwayTooLong,
     ];
 }
