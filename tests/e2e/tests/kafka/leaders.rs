@@ -103,6 +103,8 @@ async fn a_leader_that_stood_still_writes_nothing_and_stands_by() -> Result<()> 
     }
     load.stop().await?;
     println!("{}", well(&world, &kafka).await?);
+    let aborted = kafka.read_uncommitted(test).await?.len() - kafka.read(test).await?.len();
+    println!("{aborted} messages were sent that no reader is given");
     witness.stop()?;
     for worker in captures.iter_mut().chain([&mut deliver]) {
         worker.end().await?;
