@@ -80,7 +80,7 @@ fn map(rows: &TableRows, commands: &mut RedisCommands, mutant: Option<Mutant>) {
 
 impl Writer for SimWriter {
     async fn define(&mut self, _id: u32, _shape: &TableShape) -> Result<Plan, Failure> {
-        Ok(Plan { columns: vec![0, 1], before: true, ..Plan::default() })
+        Ok(Plan { columns: vec![0, 1], ..Plan::default() })
     }
 
     async fn write(&mut self, batch: Batch) -> Result<Mapped, Failure> {
