@@ -33,12 +33,13 @@ const RETENTION_MAX: Duration = Duration::from_secs(36_500 * 24 * 3600);
 const GROUP_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Settings of brokers and topics that break a promise when they are wrong, as Kafka names them, and can be allowed by name.
-const ALLOWABLE: [&str; 16] = [
+const ALLOWABLE: [&str; 17] = [
     "min.insync.replicas",
     "unclean.leader.election.enable",
     "replication.factor",
     "cleanup.policy",
     "retention.ms",
+    "retention.bytes",
     "min.compaction.lag.ms",
     "delete.retention.ms",
     "max.message.bytes",

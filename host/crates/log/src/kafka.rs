@@ -36,8 +36,7 @@ use mysync_change::routing::{Layout, Routing};
 use mysync_pipeline::assignment::Changes;
 use mysync_pipeline::dump::{Order, OrderBook};
 use mysync_pipeline::status::Board;
-use rdkafka::topic_partition_list::Offset;
-use tokio::sync::{Mutex, OnceCell, mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tracing::warn;
 
 pub use admin::Values;
@@ -54,7 +53,7 @@ use admin::Admin;
 use control::{Control, Identity};
 use preflight::Facts;
 use reader::Reading;
-use tail::{Asker, Tail};
+use tail::Asker;
 
 /// What a process that only reads waits between two looks for a log that was not made yet.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -72,8 +71,9 @@ struct Cluster {
     name: String,
     /// Whether this process leads.
     leads: watch::Sender<bool>,
-    /// Asks about offsets.
+    /// Asks about offsets of what is committed, and of all there is.
     asker: Arc<Asker>,
+    uncommitted: Arc<Asker>,
     /// Held by every member of a group until it has left that.
     members: mpsc::Sender<()>,
 }
@@ -151,7 +151,7 @@ impl KafkaLog {
 pub struct KafkaReaders {
     cluster: Arc<Cluster>,
     /// The log, once it is known that there is one.
-    known: Arc<OnceCell<Known>>,
+    known: Arc<Mutex<Option<Known>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -168,14 +168,25 @@ impl KafkaReaders {
         partition: u32,
         member: Option<Arc<Member>>,
     ) -> Result<KafkaReader, KafkaError> {
-        let Known { id, control } = self.known.get_or_try_init(|| self.wait()).await?.clone();
+        let Known { id, control } = self.current().await?;
         let cluster = self.cluster.clone();
         let group = cluster.settings.writer_group(writer);
         KafkaReader::new(Reading { cluster, id, control, member }, &group, partition)
     }
 
+    /// The log that is there now.
+    async fn current(&self) -> Result<Known, KafkaError> {
+        let mut known = self.known.lock().await;
+        if let Some(Known { id, control }) = &*known
+            && control.lock().await.catch_up().await?.identity.as_ref().is_some_and(|(now, _)| now == id)
+        {
+            return Ok(Known { id: *id, control: control.clone() });
+        }
+        Ok(known.insert(self.wait().await?).clone())
+    }
+
     async fn wait(&self) -> Result<Known, KafkaError> {
-        let mut control = Control::new(&self.cluster, &self.cluster.settings.prefix)?;
+        let mut control = Control::new(&self.cluster, &self.cluster.settings.capture_name())?;
         loop {
             if let Some((id, identity)) = &control.catch_up().await?.identity {
                 self.cluster.check_routing(identity)?;
@@ -194,8 +205,17 @@ impl Cluster {
         };
         let routing = Routing::new(settings.partitions, layout);
         let Facts { message_bytes_max, cluster: name, .. } = facts;
-        let asker = Arc::new(Asker::new(&settings));
-        Self { settings, routing, message_bytes_max, name, leads: watch::Sender::new(false), asker, members }
+        let (asker, uncommitted) = (Arc::new(Asker::new(&settings)), Arc::new(Asker::uncommitted(&settings)));
+        Self {
+            settings,
+            routing,
+            message_bytes_max,
+            name,
+            leads: watch::Sender::new(false),
+            asker,
+            uncommitted,
+            members,
+        }
     }
 
     fn topic(&self) -> &str {
@@ -221,16 +241,22 @@ impl Cluster {
         Ok(())
     }
 
-    /// The topics hold no record: a log that loses its control topic must not begin anew under what it has written.
+    /// No transaction in a partition is still open: what is not seen is not there.
+    async fn is_settled(&self, topic: &str, partition: u32) -> Result<bool, KafkaError> {
+        let asked = async {
+            let (_, committed) = self.asker.bounds(topic, partition).await?;
+            let (_, all) = self.uncommitted.bounds(topic, partition).await?;
+            Ok(committed == all)
+        };
+        asked.await.map_err(|error| KafkaError::of("looking into the log", &error))
+    }
+
+    /// The topics have never held a record: a log that loses its control topic must not begin anew under what it has written.
     async fn check_empty(&self) -> Result<(), KafkaError> {
         for partition in 0..self.routing.partitions {
-            let mut tail = Tail::search(self, &self.settings.capture_name(), self.topic(), partition)?;
-            let (first, end) = tail.bounds().await?;
-            if first == end {
-                continue;
-            }
-            tail.seek(Offset::Offset(first))?;
-            if tail.next().await?.is_some() {
+            let asked = self.asker.bounds(self.topic(), partition).await;
+            let (_, end) = asked.map_err(|error| KafkaError::of("looking into the log", &error))?;
+            if end > 0 {
                 let (topic, control) = (self.topic().to_owned(), self.settings.control_topic());
                 return Err(KafkaError::ControlLost { topic, control });
             }

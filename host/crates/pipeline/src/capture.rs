@@ -9,9 +9,11 @@
 //! **Errors.** Transient ones are retried for as long as it takes. A definite one ends the loop: nothing behind it is captured.
 
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use mysync_change::block::BlockBuilder;
 use mysync_change::position::Checkpoint;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::failure::{Failure, Kind};
@@ -19,6 +21,9 @@ use crate::ports::{LogWriter, Source};
 use crate::retry::Backoff;
 use crate::shutdown::Ending;
 use crate::status::{CaptureStatus, State, now_us};
+
+/// A source that is away for longer than its restart takes may be there for another process.
+const STEP_DOWN_AFTER: Duration = Duration::from_secs(30);
 
 /// Runs until the end begins or something is definitely wrong.
 pub async fn capture<S: Source, L: LogWriter>(
@@ -29,11 +34,12 @@ pub async fn capture<S: Source, L: LogWriter>(
 ) -> Result<(), Failure> {
     let mut backoff = Backoff::new("capture");
     let mut leading: Option<Leading> = None;
+    let mut without_source: Option<Instant> = None;
     loop {
         let outcome = tokio::select! {
             biased;
             () = ending.begun() => Ok(()),
-            outcome = stream(source, log, &mut leading, status, &mut backoff) => outcome,
+            outcome = stream(source, log, &mut leading, status, &mut backoff, &mut without_source) => outcome,
         };
         match outcome {
             Ok(()) => {
@@ -50,6 +56,10 @@ pub async fn capture<S: Source, L: LogWriter>(
                     failure.message
                 );
                 status.set_state(State::Retrying(failure));
+                if leading.is_some() && without_source.get_or_insert_with(Instant::now).elapsed() > STEP_DOWN_AFTER {
+                    (leading, without_source) = (None, None);
+                    log.step_down().await;
+                }
                 ending.sleep(wait).await;
             }
             Err(failure) => {
@@ -74,6 +84,7 @@ async fn stream<S: Source, L: LogWriter>(
     leading: &mut Option<Leading>,
     status: &CaptureStatus,
     backoff: &mut Backoff,
+    without_source: &mut Option<Instant>,
 ) -> Result<(), Failure> {
     let Leading { block, checkpoint } = match leading {
         Some(leading) => leading,
@@ -112,6 +123,7 @@ async fn stream<S: Source, L: LogWriter>(
         covered = source.fill(block).await?;
         // Not before: a server that ends every stream right after it began is not to be asked without a pause.
         backoff.reset();
+        *without_source = None;
     }
 }
 

@@ -49,6 +49,8 @@ pub struct Feed<'a, L, W> {
     start: Place,
     /// Whether the log keeps only the last record of each key.
     compacted: bool,
+    /// Whether the store is made anew from such a log.
+    rebuilds: bool,
 }
 
 impl<'a, L: LogReader, W: Writer> Feed<'a, L, W> {
@@ -57,12 +59,12 @@ impl<'a, L: LogReader, W: Writer> Feed<'a, L, W> {
         let mut builder = BatchBuilder::new(writer, LIMITS);
         builder.start(place);
         let (shapes, block, start) = (Shapes::default(), BlockReader::default(), place.clone());
-        Self { writer, tables, log, instance, shapes, block, builder, start, compacted: false }
+        Self { writer, tables, log, instance, shapes, block, builder, start, compacted: false, rebuilds: false }
     }
 
     /// The log keeps only the last record of each key: up to this number others may be gone, and whoever misses one behind it came too late.
     pub fn expect_holes(&mut self, up_to: u64) {
-        self.compacted = true;
+        (self.compacted, self.rebuilds) = (true, up_to > 0);
         self.builder.pass_holes(up_to);
     }
 
@@ -108,7 +110,11 @@ impl<'a, L: LogReader, W: Writer> Feed<'a, L, W> {
 
     async fn show(&mut self, fingerprint: Fingerprint, shape: Arc<TableShape>) -> Result<(), Failure> {
         let plan = if self.wants(&shape) {
-            self.instance.define(self.shapes.next_id(), &shape).await?
+            let plan = self.instance.define(self.shapes.next_id(), &shape).await?;
+            if self.rebuilds && plan.before {
+                return Err(needs_history(self.writer, &shape.full_name()));
+            }
+            plan
         } else {
             Plan { ignore: true, ..Plan::default() }
         };
@@ -272,6 +278,18 @@ pub async fn find_again<L: LogReader>(log: &mut L, writer: &str, place: &Place, 
         }
         after = block.last_seq().unwrap_or(after);
     }
+}
+
+/// What was removed while a store is made anew cannot be asked for what it had made of a row.
+fn needs_history(writer: &str, table: &str) -> Failure {
+    Failure::definite(
+        "REBUILD_HISTORY",
+        format!(
+            "writer {writer} maps {table} by what a row was before, and the log, which keeps the last record of each key, may not know that any \
+             more: its store cannot be made anew from the log. 'mysync writer rebase {writer} --to end' and then 'mysync dump --writer {writer}' \
+             load the tables instead"
+        ),
+    )
 }
 
 fn chain_broken(writer: &str, broken: &ChainBroken) -> Failure {

@@ -56,6 +56,11 @@ pub trait LogWriter: Send {
         checkpoint: &Checkpoint,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
+    /// Lets others lead, if there are any: this process has no source, and they may.
+    fn step_down(&mut self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+
     /// The source is alive and has nothing to store behind `checkpoint`, which is stored. Others may be told so.
     fn idle(&mut self, checkpoint: &Checkpoint) -> impl Future<Output = Result<(), Failure>> + Send {
         let _ = checkpoint;

@@ -54,8 +54,8 @@ impl std::fmt::Debug for Admin {
 impl Admin {
     pub fn new(settings: &KafkaSettings) -> Result<Self, KafkaError> {
         let failed = |error| KafkaError::of("connecting", &error);
-        let client = settings.client().create_with_context(Told).map_err(failed)?;
-        let asker = settings.client().create_with_context(Told).map_err(failed)?;
+        let client = settings.client().create_with_context(Told::default()).map_err(failed)?;
+        let asker = settings.client().create_with_context(Told::default()).map_err(failed)?;
         Ok(Self { client, asker: Arc::new(asker) })
     }
 

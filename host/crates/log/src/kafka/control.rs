@@ -137,8 +137,10 @@ pub struct Control {
     state: State,
     /// Those of the last checkpoint, dumps and leader that were not looked at yet: most are replaced before.
     pending: BTreeMap<&'static str, Vec<u8>>,
-    /// Everything before this offset was read.
-    read: i64,
+    /// Where what was not taken yet begins.
+    next: i64,
+    /// Everything before this offset is known, marks of transactions and what was never committed included.
+    known: i64,
     /// Whether reading has failed since.
     lost: bool,
 }
@@ -147,33 +149,54 @@ impl Control {
     /// From its beginning.
     pub fn new(cluster: &Cluster, group: &str) -> Result<Self, KafkaError> {
         let tail = Tail::from(cluster, group, &cluster.settings.control_topic(), 0, Offset::Beginning)?;
-        Ok(Self { tail, state: State::default(), pending: BTreeMap::new(), read: 0, lost: false })
+        Ok(Self { tail, state: State::default(), pending: BTreeMap::new(), next: 0, known: 0, lost: false })
     }
 
     /// Reads to where the topic ends for now, as far as its broker knows: one that has just become its leader may not know of the last
     /// transactions yet.
     pub async fn catch_up(&mut self) -> Result<&State, KafkaError> {
         if self.lost {
-            self.tail.seek(Offset::Offset(self.read))?;
+            self.tail.seek(Offset::Offset(self.next))?;
         }
-        let read = self.read_on().await;
+        let mut read = self.read_on().await;
+        if let Err(KafkaError::PlaceGone { .. }) = read {
+            // The topic was made anew.
+            (self.state, self.next, self.known) = (State::default(), 0, 0);
+            self.pending.clear();
+            self.tail.seek(Offset::Beginning)?;
+            read = self.read_on().await;
+        }
         self.lost = read.is_err();
         read.map(|()| &self.state)
     }
 
     async fn read_on(&mut self) -> Result<(), KafkaError> {
-        while let Next::Message(record) = self.tail.poll()? {
-            self.read = record.offset + AND_MARKER;
-            take(&mut self.state, &mut self.pending, &self.tail.topic, &record)?;
+        let mut ended = false;
+        loop {
+            ended = match self.tail.poll()? {
+                Next::Message(record) => {
+                    take(&mut self.state, &mut self.pending, &self.tail.topic, &record)?;
+                    self.next = record.offset + 1;
+                    self.known = record.offset + AND_MARKER;
+                    false
+                }
+                Next::End => true,
+                Next::Nothing => break,
+            }
         }
         let (_, end) = self.tail.bounds().await?;
-        while self.read < end {
+        if ended && self.known < end {
+            // That it ends there was told, and is not told again unless it is asked for.
+            self.tail.seek(Offset::Offset(self.next))?;
+        }
+        while self.known < end {
             match self.tail.next().await? {
                 Some(record) => {
-                    self.read = record.offset + AND_MARKER;
                     take(&mut self.state, &mut self.pending, &self.tail.topic, &record)?;
+                    self.next = record.offset + 1;
+                    self.known = record.offset + AND_MARKER;
                 }
-                None => self.read = end,
+                None => self.known = end,
             }
         }
         self.look()
@@ -203,12 +226,15 @@ impl Control {
     }
 
     fn look(&mut self) -> Result<(), KafkaError> {
-        for (key, json) in std::mem::take(&mut self.pending) {
+        while let Some(entry) = self.pending.first_entry() {
+            let (topic, key) = (&self.tail.topic, *entry.key());
             match key {
-                CHECKPOINT => self.state.covered = Some(parse(&self.tail.topic, key, &json)?),
-                LEADER => self.state.leader = Some(parse(&self.tail.topic, key, &json)?),
-                _ => self.state.dumps = Arc::new(parse(&self.tail.topic, key, &json)?),
+                CHECKPOINT => self.state.covered = Some(parse(topic, key, entry.get())?),
+                LEADER => self.state.leader = Some(parse(topic, key, entry.get())?),
+                _ => self.state.dumps = Arc::new(parse(topic, key, entry.get())?),
             }
+            // What cannot be read is told each time.
+            entry.remove();
         }
         Ok(())
     }

@@ -69,6 +69,16 @@ pub enum KafkaError {
     )]
     TailLost { topic: String, partition: u32, last: u64, seq: u64 },
     #[error(
+        "topic {topic}, partition {partition} and the control topic do not tell the same yet: a transaction is not ended everywhere. It is \
+         waited for"
+    )]
+    Disagreeing { topic: String, partition: u32 },
+    #[error(
+        "log {former} was deleted while it was read, and log {now} has taken its place. 'mysync writer rebase NAME' lets a writer go on with it, \
+         and then 'mysync dump --writer NAME' brings what changed in between"
+    )]
+    Replaced { former: String, now: String },
+    #[error(
         "topic {topic}, partition {partition}: the place to read at is gone while it was read: it is looked for again"
     )]
     PlaceGone { topic: String, partition: u32 },
@@ -104,7 +114,7 @@ impl KafkaError {
     pub fn of(doing: &str, error: &ClientError) -> Self {
         let (doing, reason) = (doing.to_owned(), error.to_string());
         match error.rdkafka_error_code() {
-            Some(Code::Fenced | Code::InvalidProducerEpoch) => Self::Fenced,
+            Some(Code::Fenced | Code::InvalidProducerEpoch | Code::Fatal) => Self::Fenced,
             Some(
                 Code::Authentication
                 | Code::SSL
@@ -150,6 +160,8 @@ impl KafkaError {
             Self::Foreign { .. } => "KAFKA_FOREIGN_RECORD",
             Self::TailLost { .. } => "KAFKA_TAIL_LOST",
             Self::PlaceGone { .. } => "KAFKA_PLACE_GONE",
+            Self::Disagreeing { .. } => "KAFKA_DISAGREEING",
+            Self::Replaced { .. } => "LOG_REPLACED",
             Self::ShapeMissing { .. } => "KAFKA_SHAPE_MISSING",
             Self::Record(error) => error.code,
             Self::Group(failure) => failure.code,
@@ -165,6 +177,7 @@ impl KafkaError {
             | Self::Transaction { .. }
             | Self::Absent { .. }
             | Self::PlaceGone { .. }
+            | Self::Disagreeing { .. }
             | Self::ShapeMissing { .. }
             | Self::Ending => Kind::Transient,
             _ => Kind::Definite,

@@ -13,7 +13,7 @@ use tracing::debug;
 use super::Cluster;
 use super::control::{CHECKPOINT, Covered, DUMPS, LEADER, Leader, parse};
 use super::error::KafkaError;
-use super::tail::Tail;
+use super::tail::{Next, Tail};
 
 /// Nothing depends on it: after an error it begins anew, at leisure.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -23,28 +23,37 @@ const SILENCE: Duration = Duration::from_secs(10);
 
 /// Follows until it is dropped.
 pub async fn follow(cluster: Arc<Cluster>, board: Arc<Board>) {
+    let mut next = Offset::Beginning;
     loop {
-        if let Err(error) = follow_from_here(&cluster, &board).await {
+        if let Err(error) = follow_from(&mut next, &cluster, &board).await {
             debug!(target: "mysync_log::kafka", %error, "the leader is not followed at the moment");
+            if let KafkaError::PlaceGone { .. } = error {
+                next = Offset::Beginning;
+            }
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-async fn follow_from_here(cluster: &Cluster, board: &Board) -> Result<(), KafkaError> {
+async fn follow_from(next: &mut Offset, cluster: &Cluster, board: &Board) -> Result<(), KafkaError> {
     let settings = &cluster.settings;
-    let tail = Tail::from(cluster, &settings.prefix, &settings.control_topic(), 0, Offset::Beginning)?;
+    let tail = Tail::from(cluster, &settings.capture_name(), &settings.control_topic(), 0, *next)?;
     loop {
         let record = loop {
             match tail.poll()? {
-                super::tail::Next::Message(record) => break record,
-                // A leader is heard all the time: without one, and of one that this client has lost, all begins anew.
-                _ => {
-                    let heard = tokio::time::timeout(SILENCE, tail.wait()).await;
-                    heard.map_err(|_| KafkaError::PlaceGone { topic: tail.topic.clone(), partition: 0 })?;
+                Next::Message(record) => break record,
+                Next::End => {}
+                // A leader is heard all the time: one that is not, this client may have lost.
+                Next::Nothing => {
+                    let silent = || KafkaError::Unreachable {
+                        doing: format!("following topic {}", tail.topic),
+                        reason: "nothing was heard".to_owned(),
+                    };
+                    tokio::time::timeout(SILENCE, tail.wait()).await.map_err(|_| silent())?;
                 }
             }
         };
+        *next = Offset::Offset(record.offset + 1);
         let topic = &tail.topic;
         if record.key() == LEADER.as_bytes() {
             let leader: Leader = parse(topic, LEADER, record.bytes())?;

@@ -22,7 +22,7 @@ use rdkafka::types::RDKafkaRespErr;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
-use super::client;
+use super::client::{self, Parting};
 use super::error::KafkaError;
 use super::settings::KafkaSettings;
 
@@ -37,6 +37,7 @@ const ANSWER_TIME: Duration = Duration::from_secs(10);
 pub struct Member {
     topic: String,
     consumer: Arc<BaseConsumer<Context>>,
+    _parting: Parting<BaseConsumer<Context>>,
     ending: Arc<AtomicBool>,
 }
 
@@ -70,6 +71,7 @@ impl Member {
             settings.member(group).create_with_context(context).map_err(|error| KafkaError::of(&doing(), &error))?;
         consumer.subscribe(&[topic]).map_err(|error| KafkaError::of(&doing(), &error))?;
         let consumer = Arc::new(consumer);
+        let parting = Parting::of(&consumer);
         let (polled, group) = (consumer.clone(), group.to_owned());
         let keeping = ending.clone();
         let thread = std::thread::Builder::new().name("mysync-group".to_owned());
@@ -80,7 +82,7 @@ impl Member {
                 drop(left);
             })
             .map_err(|error| KafkaError::Unreachable { doing: doing(), reason: error.to_string() })?;
-        Ok((Self { topic: topic.to_owned(), consumer, ending }, told))
+        Ok((Self { topic: topic.to_owned(), consumer, _parting: parting, ending }, told))
     }
 
     /// Asks the group whether this process is still one of it: a commit is refused to who is not. What is committed stays.
@@ -126,8 +128,11 @@ impl Member {
         doing: &str,
         work: impl FnOnce() -> Result<T, ClientError> + Send + 'static,
     ) -> Result<T, KafkaError> {
-        let done = tokio::task::spawn_blocking(work).await.map_err(|_| KafkaError::Ending)?;
-        done.map_err(|error| KafkaError::of(doing, &error))
+        let done = tokio::time::timeout(ANSWER_TIME, tokio::task::spawn_blocking(work)).await.map_err(|_| {
+            let reason = format!("no answer within {} s", ANSWER_TIME.as_secs());
+            KafkaError::Unreachable { doing: doing.to_owned(), reason }
+        })?;
+        done.map_err(|_| KafkaError::Ending)?.map_err(|error| KafkaError::of(doing, &error))
     }
 }
 
@@ -206,15 +211,14 @@ impl ConsumerContext for Context {
 fn keep(consumer: Arc<BaseConsumer<Context>>, group: &str, topic: &str, ending: &AtomicBool) {
     let mut committed = Instant::now();
     while !ending.load(Relaxed) {
-        match consumer.poll(POLL) {
-            Some(Err(error)) => match KafkaError::of(&format!("taking part in group {group}"), &error) {
+        if let Some(Err(error)) = consumer.poll(POLL) {
+            match KafkaError::of(&format!("taking part in group {group}"), &error) {
                 // It goes on asking; whoever waits for it is told why it waits.
                 refused @ (KafkaError::Denied { .. } | KafkaError::Refused { .. }) => {
                     let _ = consumer.context().changes.try_send(Change::Refused(refused.into()));
                 }
                 _ => debug!(target: "mysync_log::kafka", group, %error, "the group says"),
-            },
-            Some(Ok(_)) | None => {}
+            }
         }
         if committed.elapsed() >= COMMIT_EVERY {
             committed = Instant::now();

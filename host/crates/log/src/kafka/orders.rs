@@ -87,7 +87,7 @@ async fn carry_on(cluster: &Arc<Cluster>, given: &mut OrderBook, book: &mpsc::Se
     let producer: ThreadedProducer<DefaultProducerContext> =
         config.create().map_err(|error| KafkaError::of("giving orders", &error))?;
     let producer = Arc::new(producer);
-    let mut tail = Tail::stream(cluster, &settings.prefix, &topic, 0)?;
+    let mut tail = Tail::stream(cluster, &settings.capture_name(), &topic, 0)?;
     let (_, mut next) = tail.bounds().await?;
     tail.seek(Offset::Offset(next))?;
     let mut heard = Instant::now();
@@ -95,7 +95,12 @@ async fn carry_on(cluster: &Arc<Cluster>, given: &mut OrderBook, book: &mpsc::Se
     let mut waiting: BTreeMap<String, (Waiting, Instant)> = BTreeMap::new();
     let mut look = tokio::time::interval(LOOK_EVERY);
     loop {
-        while let Next::Message(record) = tail.poll()? {
+        loop {
+            let record = match tail.poll()? {
+                Next::Message(record) => record,
+                Next::End => continue,
+                Next::Nothing => break,
+            };
             (next, heard) = (record.offset + 1, Instant::now());
             let id = String::from_utf8_lossy(record.key()).into_owned();
             match parse::<Record>(&topic, &id, record.bytes())? {

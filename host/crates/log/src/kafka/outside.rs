@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mysync_change::batch::BlockReader;
-use tokio::sync::{Mutex, OnceCell, mpsc};
+use tokio::sync::{Mutex, mpsc};
 
 use super::admin::Admin;
 use super::control::Control;
@@ -54,13 +54,13 @@ pub async fn look(settings: KafkaSettings) -> Result<Outside, KafkaError> {
 
 /// The log that the control topic tells of.
 async fn known(cluster: Cluster) -> Result<Option<(Seen, KafkaReaders)>, KafkaError> {
-    let mut control = Control::new(&cluster, &cluster.settings.prefix)?;
+    let mut control = Control::new(&cluster, &cluster.settings.capture_name())?;
     let state = control.catch_up().await?;
     let Some((id, identity)) = &state.identity else { return Ok(None) };
     cluster.check_routing(identity)?;
     let seen = Seen { id: *id, partitions: identity.routing.partitions, checkpoint: state.checkpoint() };
     let known = Known { id: seen.id, control: Arc::new(Mutex::new(control)) };
-    Ok(Some((seen, KafkaReaders { cluster: Arc::new(cluster), known: Arc::new(OnceCell::new_with(Some(known))) })))
+    Ok(Some((seen, KafkaReaders { cluster: Arc::new(cluster), known: Arc::new(Mutex::new(Some(known))) })))
 }
 
 impl KafkaReader {

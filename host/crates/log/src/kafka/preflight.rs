@@ -127,7 +127,11 @@ fn wanted(settings: &KafkaSettings) -> [Wanted; 3] {
     };
     let retention = settings.retention.as_millis().to_string();
     let records = match settings.cleanup {
-        Cleanup::Delete => vec![("cleanup.policy", "delete".to_owned()), ("retention.ms", retention)],
+        Cleanup::Delete => vec![
+            ("cleanup.policy", "delete".to_owned()),
+            ("retention.ms", retention),
+            ("retention.bytes", "-1".to_owned()),
+        ],
         Cleanup::Compact => vec![
             ("cleanup.policy", "compact".to_owned()),
             ("min.compaction.lag.ms", retention.clone()),
@@ -196,6 +200,17 @@ fn check(settings: &KafkaSettings, wanted: &Wanted, found: &Found, breaches: &mu
             format!(
                 "topic {topic} has cleanup.policy={policy}, and it has to be {asked}: {}",
                 cure("cleanup.policy", asked)
+            ),
+        );
+    }
+    let by_size = wanted.settings.iter().any(|(name, _)| *name == "retention.bytes");
+    if let Some(bytes) = number(values, "retention.bytes").filter(|bytes| by_size && *bytes >= 0) {
+        find(
+            "retention.bytes",
+            format!(
+                "topic {topic} has retention.bytes={bytes}: it deletes records by size, whether writers have read them or not, and however young \
+                 they are. {}",
+                cure("retention.bytes", "-1")
             ),
         );
     }

@@ -16,7 +16,7 @@ use rdkafka::statistics::Statistics;
 use tokio::sync::Notify;
 use tracing::debug;
 
-use super::client;
+use super::client::{self, Parting};
 use super::error::KafkaError;
 use super::metrics;
 use super::settings::{KafkaSettings, TRANSACTION_TIMEOUT};
@@ -26,8 +26,9 @@ use super::tail::RECORD_HEADER;
 const INIT_TIME: Duration = Duration::from_secs(30);
 /// How long a full queue is waited for before it is looked at again.
 const FULL_PAUSE: Duration = Duration::from_millis(1);
-/// Everything was delivered, and librdkafka is about to know.
+/// Everything was delivered, and librdkafka is about to know. Other things wait in the same queue, but not for long.
 const SETTLE_PAUSE: Duration = Duration::from_micros(20);
+const SETTLE_TIME: Duration = Duration::from_millis(100);
 
 /// Counts what was delivered.
 struct Context {
@@ -74,18 +75,7 @@ pub struct Outgoing<'a> {
 pub struct Producer {
     client: Arc<ThreadedProducer<Context>>,
     sent: u64,
-    /// Ends the client where nobody waits for it.
-    _ending: Ending,
-}
-
-/// Holds the client a moment longer than whoever uses it: its end may take a while.
-struct Ending(Option<Arc<ThreadedProducer<Context>>>);
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        let client = self.0.take();
-        std::thread::spawn(move || drop(client));
-    }
+    _parting: Parting<ThreadedProducer<Context>>,
 }
 
 impl std::fmt::Debug for Producer {
@@ -105,7 +95,7 @@ impl Producer {
                 config.create_with_context(context).map_err(|error| KafkaError::of(doing, &error))?;
             client.init_transactions(INIT_TIME).map_err(|error| KafkaError::of(doing, &error))?;
             let client = Arc::new(client);
-            Ok(Self { client: client.clone(), sent: 0, _ending: Ending(Some(client)) })
+            Ok(Self { client: client.clone(), sent: 0, _parting: Parting::of(&client) })
         })
         .await
     }
@@ -148,13 +138,17 @@ impl Producer {
             }
         };
         if tokio::time::timeout(TRANSACTION_TIMEOUT, delivered).await.is_err() {
-            let reason = format!("not everything was taken within {} s", TRANSACTION_TIMEOUT.as_secs());
+            let reason = format!(
+                "not everything was taken within {} s: if that goes on, the line to the brokers is too slow for so large a transaction",
+                TRANSACTION_TIMEOUT.as_secs()
+            );
             return Err(KafkaError::Transaction { reason });
         }
         let client = self.client.clone();
         blocking(move || {
             // A commit that finds messages not yet done with waits for a tenth of a second.
-            while client.in_flight_count() > 0 {
+            let deadline = Instant::now() + SETTLE_TIME;
+            while client.in_flight_count() > 0 && Instant::now() < deadline {
                 std::thread::sleep(SETTLE_PAUSE);
             }
             client.commit_transaction(TRANSACTION_TIMEOUT).map_err(|error| failed(&error))

@@ -21,10 +21,10 @@ use tokio::sync::Mutex;
 use tracing::warn;
 
 use super::Cluster;
-use super::control::Control;
+use super::control::{Control, State};
 use super::error::KafkaError;
 use super::group::Member;
-use super::search::{Behind, Search};
+use super::search::{Following, Search};
 use super::seen::Seen;
 use super::settings::Cleanup;
 use super::tail::{Next, Tail};
@@ -36,6 +36,9 @@ const AGREE_TIME: Duration = Duration::from_secs(5);
 const AGREE_PAUSE: Duration = Duration::from_millis(100);
 /// What `log.allow` calls records that are none of the log.
 const FOREIGN: &str = "foreign.records";
+/// How often a first offset is committed while a group is busy with its members.
+const COMMIT_TRIES: u32 = 10;
+const COMMIT_PAUSE: Duration = Duration::from_millis(300);
 /// Who has heard nothing for so long asks whether there is more.
 const STUCK_TIME: Duration = Duration::from_secs(5);
 const SHAPE_PAUSE: Duration = Duration::from_millis(20);
@@ -50,6 +53,18 @@ pub struct Reading {
     pub(super) control: Arc<Mutex<Control>>,
     /// None: it looks, and is of no group.
     pub(super) member: Option<Arc<Member>>,
+}
+
+impl Reading {
+    /// The control topic still holds the log that is read.
+    fn check(&self, state: &State) -> Result<(), KafkaError> {
+        match &state.identity {
+            Some((id, _)) if *id != self.id => {
+                Err(KafkaError::Replaced { former: self.id.to_string(), now: id.to_string() })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -92,31 +107,30 @@ impl KafkaReader {
     }
 
     /// Goes to where the record behind `seq` is.
-    async fn go_behind(&mut self, seq: u64) -> Result<Option<Behind>, KafkaError> {
-        self.passed.clear();
-        self.at_end = false;
+    async fn go_behind(&mut self, seq: u64) -> Result<Option<Following>, KafkaError> {
         let hint = match &self.reading.member {
             Some(member) => member.committed(self.partition).await?,
             None => None,
         };
-        let mut search = self.search()?;
-        let found = search.behind(seq, hint).await?;
-        let offset = match &found {
-            Some(behind) => behind.start,
-            None => search.bounds().await?.1,
-        };
+        let found = self.search()?.behind(seq, hint).await?;
+        self.go_to(seq, found.start)?;
+        Ok(found.next)
+    }
+
+    fn go_to(&mut self, seq: u64, offset: i64) -> Result<(), KafkaError> {
         let cluster = &self.reading.cluster;
         let stream = Tail::from(cluster, &self.group, cluster.topic(), self.partition, Offset::Offset(offset))?;
         self.stream = Some(stream);
+        self.passed.clear();
         self.passed.push_back((seq, offset));
-        self.at = Some(seq);
-        Ok(found)
+        (self.at, self.at_end, self.heard) = (Some(seq), false, Instant::now());
+        Ok(())
     }
 
     async fn find_place(&mut self, place: &Place) -> Result<Found, KafkaError> {
         let deadline = Instant::now() + AGREE_TIME;
         loop {
-            if let Some(Behind { prev, is_first, .. }) = self.go_behind(place.seq).await? {
+            if let Some(Following { prev, is_first }) = self.go_behind(place.seq).await? {
                 // Who comes to another place than the one before the next record is told so when that is read.
                 return Ok(if is_first && prev > place.seq { Found::Trimmed { start: prev } } else { Found::Next });
             }
@@ -125,15 +139,21 @@ impl KafkaReader {
             if last == place.seq {
                 return Ok(Found::Next);
             }
-            // A transaction is seen in one topic a moment before it is in the other.
+            // A transaction is seen in one topic a moment before it is in the other, or longer while brokers are away.
             if Instant::now() < deadline {
                 tokio::time::sleep(AGREE_PAUSE).await;
-            } else if last > place.seq {
-                return Ok(Found::Trimmed { start: last });
-            } else {
-                let (topic, partition) = (self.reading.cluster.topic().to_owned(), self.partition);
-                return Err(KafkaError::TailLost { topic, partition, last, seq: place.seq });
+                continue;
             }
+            let cluster = &self.reading.cluster;
+            let (topic, partition) = (cluster.topic().to_owned(), self.partition);
+            let control = cluster.settings.control_topic();
+            if !cluster.is_settled(&topic, partition).await? || !cluster.is_settled(&control, 0).await? {
+                return Err(KafkaError::Disagreeing { topic, partition });
+            }
+            return match last > place.seq {
+                true => Ok(Found::Trimmed { start: last }),
+                false => Err(KafkaError::TailLost { topic, partition, last, seq: place.seq }),
+            };
         }
     }
 
@@ -141,6 +161,7 @@ impl KafkaReader {
     async fn stored_last(&self) -> Result<u64, KafkaError> {
         let mut control = self.reading.control.lock().await;
         let state = control.catch_up().await?;
+        self.reading.check(state)?;
         let lasts = state.covered.as_ref().map(|covered| &covered.lasts);
         Ok(lasts.and_then(|lasts| lasts.get(self.partition as usize)).copied().unwrap_or(0))
     }
@@ -235,7 +256,9 @@ impl KafkaReader {
             if let Some(shape) = control.state().shape(fingerprint) {
                 return Ok(shape);
             }
-            if let Some(shape) = control.catch_up().await?.shape(fingerprint) {
+            let state = control.catch_up().await?;
+            self.reading.check(state)?;
+            if let Some(shape) = state.shape(fingerprint) {
                 return Ok(shape);
             }
             drop(control);
@@ -262,7 +285,15 @@ impl KafkaReader {
         if self.has_committed {
             member.note(self.partition, offset);
         } else {
-            member.commit(self.partition, offset).await?;
+            let mut tries = 1;
+            while let Err(error) = member.commit(self.partition, offset).await {
+                // A group takes nothing while others join or leave it.
+                if tries == COMMIT_TRIES {
+                    return Err(error);
+                }
+                tries += 1;
+                tokio::time::sleep(COMMIT_PAUSE).await;
+            }
             self.has_committed = true;
         }
         Ok(())
@@ -308,7 +339,9 @@ impl LogReader for KafkaReader {
 
     async fn shapes(&mut self) -> Result<Vec<(Fingerprint, Arc<TableShape>)>, Failure> {
         let mut control = self.reading.control.lock().await;
-        Ok(control.catch_up().await?.shapes())
+        let state = control.catch_up().await?;
+        self.reading.check(state)?;
+        Ok(state.shapes())
     }
 
     async fn has_advanced(&mut self) -> Result<bool, Failure> {

@@ -22,7 +22,14 @@ pub struct Search {
 pub struct Behind {
     /// The offset to begin to read at.
     pub start: i64,
-    /// The number before the first record.
+    /// None: nothing, for now.
+    pub next: Option<Following>,
+}
+
+/// The next message behind a number.
+#[derive(Debug, Clone, Copy)]
+pub struct Following {
+    /// The number before its first record.
     pub prev: u64,
     /// Whether nothing of the log stands before it any more.
     pub is_first: bool,
@@ -33,10 +40,14 @@ impl Search {
         Ok(Self { tail: Tail::search(cluster, group, cluster.topic(), partition)?, id })
     }
 
-    /// The first message that holds a record behind `seq`; none: nothing is behind. A `hint` is an offset where it may be.
-    pub async fn behind(&mut self, seq: u64, hint: Option<i64>) -> Result<Option<Behind>, KafkaError> {
+    /// The first message that holds a record behind `seq`. A `hint` is an offset where it may be.
+    pub async fn behind(&mut self, seq: u64, hint: Option<i64>) -> Result<Behind, KafkaError> {
         let (first, _) = self.bounds().await?;
-        let Some(last) = self.last().await?.filter(|last| last.last > seq) else { return Ok(None) };
+        let last = match self.last().await? {
+            Some(last) if last.last > seq => last,
+            // Whatever comes is behind that, or is the first.
+            last => return Ok(Behind { start: last.map_or(first, |last| last.offset + 1), next: None }),
+        };
         // Before `from` nothing is behind the number, from `to` on everything is.
         let (mut from, mut to, mut found) = (first, last.offset, last);
         // Where the hint is right, what stands before it says so.
@@ -55,14 +66,17 @@ impl Search {
                 None => from + (to - from) / 2,
             };
         }
-        Ok(Some(Behind { start: from, prev: found.prev, is_first: from == first }))
+        Ok(Behind { start: from, next: Some(Following { prev: found.prev, is_first: from == first }) })
     }
 
     /// The last message; none: there is none.
     pub async fn last(&mut self) -> Result<Option<Seen>, KafkaError> {
         let (first, end) = self.bounds().await?;
+        if first == end {
+            return Ok(None);
+        }
         let mut back = LAST_AND_MARKER;
-        while first < end {
+        loop {
             let mut last = self.look((end - back).max(first)).await?;
             while let Some(seen) = last.filter(|seen| seen.offset + LAST_AND_MARKER < end) {
                 match self.next().await? {
@@ -75,7 +89,6 @@ impl Search {
             }
             back *= 2;
         }
-        Ok(None)
     }
 
     /// The first message at an offset or behind it; none: nothing more is committed.

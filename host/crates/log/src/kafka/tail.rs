@@ -13,7 +13,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio::sync::Notify;
 
 use super::Cluster;
-use super::client::Told;
+use super::client::{Parting, Told};
 use super::error::KafkaError;
 use super::settings::KafkaSettings;
 
@@ -68,6 +68,7 @@ pub struct Tail {
     pub partition: u32,
     config: ClientConfig,
     consumer: Arc<BaseConsumer<Told>>,
+    _parting: Parting<BaseConsumer<Told>>,
     /// Told whenever something has come.
     came: Arc<Notify>,
     has_failed: AtomicBool,
@@ -107,15 +108,15 @@ impl Tail {
     fn new(cluster: &Cluster, group: &str, topic: &str, partition: u32, wait: Duration) -> Result<Self, KafkaError> {
         let config = cluster.settings.reader(group, wait);
         let came = Arc::new(Notify::new());
-        let consumer = client(&config, &came)?;
+        let (consumer, parting) = client(&config, &came)?;
         let (topic, asker, has_failed) = (topic.to_owned(), cluster.asker.clone(), AtomicBool::new(false));
-        Ok(Self { topic, partition, config, consumer, came, has_failed, asker })
+        Ok(Self { topic, partition, config, consumer, _parting: parting, came, has_failed, asker })
     }
 
     /// Goes on at an offset, or behind it where nothing stands there.
     pub fn seek(&mut self, offset: Offset) -> Result<(), KafkaError> {
         if self.has_failed.swap(false, Relaxed) {
-            self.consumer = client(&self.config, &self.came)?;
+            (self.consumer, self._parting) = client(&self.config, &self.came)?;
         }
         let mut list = TopicPartitionList::new();
         let assigned = list
@@ -175,8 +176,7 @@ impl Tail {
 
     /// The offsets of the first message there may be, and behind the last one that is committed.
     pub async fn bounds(&self) -> Result<(i64, i64), KafkaError> {
-        let (topic, partition) = (self.topic.clone(), self.partition as i32);
-        let asked = self.asker.ask(move |client| client.fetch_watermarks(&topic, partition, ANSWER_TIME)).await;
+        let asked = self.asker.bounds(&self.topic, self.partition).await;
         asked.map_err(|error| self.failed(&error))
     }
 
@@ -222,23 +222,45 @@ impl Tail {
     }
 }
 
-fn client(config: &ClientConfig, came: &Arc<Notify>) -> Result<Arc<BaseConsumer<Told>>, KafkaError> {
+type Client = (Arc<BaseConsumer<Told>>, Parting<BaseConsumer<Told>>);
+
+fn client(config: &ClientConfig, came: &Arc<Notify>) -> Result<Client, KafkaError> {
+    let told = Told { came: came.clone() };
     let mut consumer: BaseConsumer<Told> =
-        config.create_with_context(Told).map_err(|error| KafkaError::of("connecting", &error))?;
+        config.create_with_context(told).map_err(|error| KafkaError::of("connecting", &error))?;
     let telling = came.clone();
     consumer.set_nonempty_callback(move || telling.notify_one());
-    Ok(Arc::new(consumer))
+    let consumer = Arc::new(consumer);
+    let parting = Parting::of(&consumer);
+    Ok((consumer, parting))
 }
 
 /// Asks about offsets: behind a question for records that are not there yet any other would wait for them, too.
 pub struct Asker {
     config: ClientConfig,
-    client: Mutex<Option<Arc<BaseConsumer<Told>>>>,
+    client: Mutex<Option<Client>>,
 }
 
 impl Asker {
     pub fn new(settings: &KafkaSettings) -> Self {
-        Self { config: settings.reader(&settings.prefix, Duration::ZERO), client: Mutex::default() }
+        Self::with(settings.reader(&settings.capture_name(), Duration::ZERO))
+    }
+
+    /// The same of what may never be committed.
+    pub fn uncommitted(settings: &KafkaSettings) -> Self {
+        let mut config = settings.reader(&settings.capture_name(), Duration::ZERO);
+        config.set("isolation.level", "read_uncommitted");
+        Self::with(config)
+    }
+
+    fn with(config: ClientConfig) -> Self {
+        Self { config, client: Mutex::default() }
+    }
+
+    /// The offsets of the first message there may be, and behind the last one.
+    pub async fn bounds(self: &Arc<Self>, topic: &str, partition: u32) -> Result<(i64, i64), ClientError> {
+        let topic = topic.to_owned();
+        self.ask(move |client| client.fetch_watermarks(&topic, partition as i32, ANSWER_TIME)).await
     }
 
     async fn ask<T: Send + 'static>(
@@ -248,10 +270,12 @@ impl Asker {
         let asker = self.clone();
         let asked = tokio::task::spawn_blocking(move || {
             let client = asker.client()?;
+            // What it has to tell would pile up.
+            while client.poll(Duration::ZERO).is_some() {}
             let answer = question(&client);
             if answer.is_err() {
                 // It may have lost its way for good: the next question is asked by another.
-                asker.lock().take_if(|current| Arc::ptr_eq(current, &client));
+                asker.lock().take_if(|(current, _)| Arc::ptr_eq(current, &client));
             }
             answer
         });
@@ -261,12 +285,16 @@ impl Asker {
     fn client(&self) -> Result<Arc<BaseConsumer<Told>>, ClientError> {
         let mut client = self.lock();
         Ok(match &*client {
-            Some(client) => client.clone(),
-            None => client.insert(Arc::new(self.config.create_with_context(Told)?)).clone(),
+            Some((client, _)) => client.clone(),
+            None => {
+                let made: Arc<BaseConsumer<Told>> = Arc::new(self.config.create_with_context(Told::default())?);
+                *client = Some((made.clone(), Parting::of(&made)));
+                made
+            }
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<BaseConsumer<Told>>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Client>> {
         self.client.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

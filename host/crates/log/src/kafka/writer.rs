@@ -18,7 +18,7 @@ use mysync_pipeline::assignment::{Change, Changes};
 use mysync_pipeline::failure::Failure;
 use mysync_pipeline::ports::{Lead, LogWriter};
 use mysync_pipeline::status::{Board, State as Shown, now_us};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::Cluster;
 use super::control::{self, CHECKPOINT, Control, Covered, DUMPS, Identity, LEADER, LOG, Leader};
@@ -48,7 +48,9 @@ pub struct KafkaWriter {
 struct Candidate {
     member: Member,
     changes: Changes,
-    /// Whether the group has given this process the lead.
+    /// Whether the group has said anything yet.
+    answered: bool,
+    /// Whether it has given this process the lead.
     chosen: bool,
 }
 
@@ -78,31 +80,37 @@ impl KafkaWriter {
                 let group = settings.capture_name();
                 let (member, changes) =
                     Member::join(settings, &group, &settings.control_topic(), self.cluster.members.clone())?;
-                self.candidate.insert(Candidate { member, changes, chosen: false })
+                self.candidate.insert(Candidate { member, changes, answered: false, chosen: false })
             }
         };
-        candidate.hear()?;
-        let mut told = false;
-        while !candidate.chosen {
-            let change = candidate.changes.recv().await.ok_or(KafkaError::Ending)?;
-            candidate.take(change)?;
-            if !candidate.chosen && !told {
-                self.board.capture.set_state(Shown::Standby);
-                info!("standing by: another process captures");
-                told = true;
-            }
-        }
-        // It may have been told so long ago, before it stood still. While others join or leave, nobody is asked.
         let mut tries = 0;
-        while let Err(error) = candidate.member.confirm(0).await {
-            tries += 1;
-            if tries == CONFIRM_TRIES {
-                self.candidate = None;
-                return Err(error);
+        loop {
+            candidate.hear()?;
+            while !candidate.chosen {
+                if candidate.answered && self.board.capture.state() != Shown::Standby {
+                    self.board.capture.set_state(Shown::Standby);
+                    info!("standing by: another process captures");
+                }
+                let change = candidate.changes.recv().await.ok_or(KafkaError::Ending)?;
+                candidate.take(change)?;
             }
-            tokio::time::sleep(CONFIRM_PAUSE).await;
+            // It may have been told so long ago, before it stood still. While others join or leave, nobody is asked.
+            let confirmed = candidate.member.confirm(0).await;
+            candidate.hear()?;
+            match confirmed {
+                Ok(()) if candidate.chosen => return Ok(()),
+                Ok(()) => {}
+                Err(error) if tries == CONFIRM_TRIES => {
+                    self.candidate = None;
+                    return Err(error);
+                }
+                Err(error) => {
+                    debug!(target: "mysync_log::kafka", %error, "the lead is not confirmed yet");
+                    tries += 1;
+                    tokio::time::sleep(CONFIRM_PAUSE).await;
+                }
+            }
         }
-        Ok(())
     }
 
     async fn take_lead(&mut self) -> Result<Lead, KafkaError> {
@@ -167,11 +175,13 @@ impl Candidate {
 
     fn take(&mut self, change: Change) -> Result<(), KafkaError> {
         match change {
-            Change::Given(partitions) => self.chosen |= !partitions.is_empty(),
+            // The first partition is the lead, whatever else somebody has made.
+            Change::Given(partitions) => self.chosen |= partitions.contains(&0),
             // Nothing is waited for: the brokers see to it that only one writes.
-            Change::Taken(..) => self.chosen = false,
+            Change::Taken(partitions, _) => self.chosen &= !partitions.contains(&0),
             Change::Refused(failure) => return Err(KafkaError::Group(failure)),
         }
+        self.answered = true;
         Ok(())
     }
 }
@@ -269,6 +279,11 @@ impl LogWriter for KafkaWriter {
 
     async fn append(&mut self, block: &BlockBuilder, checkpoint: &Checkpoint) -> Result<(), Failure> {
         self.stored(Some(block), checkpoint).await
+    }
+
+    async fn step_down(&mut self) {
+        self.set_leading(None);
+        self.candidate = None;
     }
 
     async fn idle(&mut self, checkpoint: &Checkpoint) -> Result<(), Failure> {
