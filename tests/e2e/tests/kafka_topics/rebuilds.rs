@@ -1,25 +1,49 @@
 //! Stores that are made anew from a compacted topic, and writers that come too late for what was removed from it.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 use mysync_e2e_tests::load::Load;
 use mysync_e2e_tests::told::{count, writer};
-use mysync_e2e_tests::{Machine, Options, World, clusters, compare, shop};
+use mysync_e2e_tests::world::PATIENCE;
+use mysync_e2e_tests::{Machine, Options, World, clusters, compare, dumps, shop};
 use mysync_test_support::{Kafka, Mysync, Random, until, until_within};
 
-use crate::scene::{allow, end, options, parts, rename_writers, run, start, wait_equal, wait_stopped, wait_through};
+use crate::scene::{allow, end, options, parts, replace_writers, run, start, wait_in_log, wait_stopped, wait_through};
 use crate::topic::{ALLOWED, compact, make};
 
 const LOG: &str = "partitions = 2\ncleanup = \"compact\"\nretention = \"1m\"";
+/// Writers whose entries are named by nothing but the key of a row: any record of the row says all that there is to say.
+const WRITERS: [(&str, &str); 2] = [("orders-cache", shop::ORDERS), ("bulk-cache", shop::BULK)];
+
+fn writers() -> Vec<(&'static str, &'static str)> {
+    WRITERS.map(|(name, text)| (name, shop::without_dump(text))).to_vec()
+}
 
 /// A world whose log is compacted when a test says so.
-async fn world(kafka: &Kafka, test: &str, options: Options) -> Result<Option<World>> {
-    let partitions = if options.log == LOG { 2 } else { 1 };
+async fn world(kafka: &Kafka, test: &str) -> Result<Option<World>> {
+    let options = Options { writers: writers(), ..options(kafka, test, LOG) };
     let Some(world) = World::start(test, options).await? else { return Ok(None) };
-    make(kafka, test, partitions).await?;
+    make(kafka, test, 2).await?;
     allow(world.dir(), &ALLOWED)?;
     Ok(Some(world))
+}
+
+/// Empties the store, and lets writers of which nobody has heard write it.
+fn begin_anew(world: &World) -> Result<()> {
+    world.redis.ask::<()>(&["FLUSHALL"])?;
+    let renamed: Vec<_> = writers().into_iter().map(|(name, text)| (format!("{name}-anew"), text)).collect();
+    replace_writers(world, &renamed)
+}
+
+/// The entries of these writers, and no others, are in the store.
+async fn equal(world: &World) -> Result<usize> {
+    let expected = compare::expected(&world.mysql).await?;
+    let expected = expected.into_iter().filter(|(key, _)| key.starts_with("order:") || key.starts_with("bulk:"));
+    compare::same(&expected.collect(), &compare::actual(&mut world.redis.conn()?)?)
+}
+
+async fn wait_equal(world: &World, process: &Mysync) -> Result<usize> {
+    let waited = until_within(PATIENCE, "Redis equals MySQL", async || equal(world).await).await;
+    waited.with_context(|| format!("{:?}{}", process.status(), world.complaints()))
 }
 
 /// Rows come, change, move and go.
@@ -51,47 +75,45 @@ async fn wait_rebuilt(world: &World, writer: &str, partitions: u32) -> Result<()
 async fn a_new_writer_makes_its_store_from_what_compaction_has_left() -> Result<()> {
     let test = "a_new_writer_makes_its_store_from_what_compaction_has_left";
     let Some(kafka) = clusters::shared(test)? else { return Ok(()) };
-    let Some(world) = world(&kafka, test, options(&kafka, test, LOG)).await? else { return Ok(()) };
+    let Some(world) = world(&kafka, test).await? else { return Ok(()) };
     let mut random = Random::from_env();
     let mysync = run(&world, "run").await?;
     load(&world, &mysync, &mut random).await?;
-    wait_equal(&world).await?;
+    wait_equal(&world, &mysync).await?;
     compact(&world, &kafka, test).await?;
-    wait_equal(&world).await?;
+    wait_equal(&world, &mysync).await?;
     end(mysync).await?;
 
-    world.redis.ask::<()>(&["FLUSHALL"])?;
-    rename_writers(&world, "anew")?;
+    begin_anew(&world)?;
     let mysync = run(&world, "run").await?;
-    println!("{} entries, made anew", wait_equal(&world).await?);
+    println!("{} entries, made anew", wait_equal(&world, &mysync).await?);
     wait_through(&world).await?;
     wait_rebuilt(&world, "bulk-cache-anew", 2).await?;
     // It goes on like any other.
     world
         .mysql
-        .exec("DELETE FROM shop.users WHERE id % 2 = 0; UPDATE shop.users SET id = id + 1000, city = 'Oslo'")
+        .exec("DELETE FROM shop.orders WHERE id % 2 = 0; UPDATE shop.orders SET id = id + 1000, note = 'moved'")
         .await?;
-    println!("{} entries", wait_equal(&world).await?);
+    println!("{} entries", wait_equal(&world, &mysync).await?);
     end(mysync).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_made_anew_is_finished_however_often_its_writer_is_killed() -> Result<()> {
-    const ROWS: u32 = 20_000;
+    const ROWS: u32 = 10_000;
     let test = "a_store_that_is_made_anew_is_finished_however_often_its_writer_is_killed";
     let Some(kafka) = clusters::shared(test)? else { return Ok(()) };
-    let Some(world) = world(&kafka, test, options(&kafka, test, LOG)).await? else { return Ok(()) };
+    let Some(world) = world(&kafka, test).await? else { return Ok(()) };
     let mysync = run(&world, "run").await?;
-    shop::fill(&world.mysql, &[("bulk", ROWS), ("users", 500)]).await?;
+    shop::fill(&world.mysql, &[("bulk", ROWS), ("orders", 500)]).await?;
     world.mysql.exec("DELETE FROM shop.bulk WHERE id % 10 = 0; UPDATE shop.bulk SET k = -1 WHERE id % 3 = 0").await?;
-    wait_equal(&world).await?;
+    wait_equal(&world, &mysync).await?;
     compact(&world, &kafka, test).await?;
     end(mysync).await?;
 
-    world.redis.ask::<()>(&["FLUSHALL"])?;
-    rename_writers(&world, "anew")?;
+    begin_anew(&world)?;
     let (mut within, mut places) = (0, Vec::new());
-    for _ in 0..4 {
+    for _ in 0..3 {
         let mysync = world.spawn()?;
         let last = places.last().copied().unwrap_or_default();
         let seen = until("it has come further", async || {
@@ -109,7 +131,7 @@ async fn a_store_that_is_made_anew_is_finished_however_often_its_writer_is_kille
     println!("killed {within} times before it was done, at {places:?}");
     ensure!(within > 0, "it was done before it was killed");
     let mysync = run(&world, "run").await?;
-    println!("{} entries", wait_equal(&world).await?);
+    println!("{} entries", wait_equal(&world, &mysync).await?);
     wait_through(&world).await?;
     wait_rebuilt(&world, "bulk-cache-anew", 2).await?;
     end(mysync).await
@@ -119,34 +141,34 @@ async fn a_store_that_is_made_anew_is_finished_however_often_its_writer_is_kille
 async fn a_writer_that_was_away_for_too_long_is_told_and_one_that_was_not_goes_on() -> Result<()> {
     let test = "a_writer_that_was_away_for_too_long_is_told_and_one_that_was_not_goes_on";
     let Some(kafka) = clusters::shared(test)? else { return Ok(()) };
-    let Some(world) = world(&kafka, test, options(&kafka, test, LOG)).await? else { return Ok(()) };
+    let Some(world) = world(&kafka, test).await? else { return Ok(()) };
     let mut random = Random::from_env();
     let capture = run(&world, "capture").await?;
     let machine = Machine::new(&world)?;
     let deliver = start(&world, machine.dir(), "deliver").await?;
     load(&world, &deliver, &mut random).await?;
-    wait_equal(&world).await?;
+    wait_equal(&world, &deliver).await?;
     compact(&world, &kafka, test).await?;
-    wait_equal(&world).await?;
+    wait_equal(&world, &deliver).await?;
     end(deliver).await?;
 
     // Everything that it missed is still there, though what lies before it has been compacted.
     for _ in 0..3 {
         world
             .mysql
-            .exec("DELETE FROM shop.users WHERE id % 3 = 0; UPDATE shop.users SET city = 'Oslo', id = id + 1000")
+            .exec("DELETE FROM shop.orders WHERE id % 3 = 0; UPDATE shop.orders SET note = 'moved', id = id + 1000")
             .await?;
-        wait_marked(&world, &kafka, test).await?;
+        wait_in_log(&world, &kafka, test).await?;
     }
     let deliver = start(&world, machine.dir(), "deliver").await?;
-    println!("{} entries", wait_equal(&world).await?);
+    println!("{} entries", wait_equal(&world, &deliver).await?);
     end(deliver).await?;
 
     // Now rows were deleted of which nothing is said any more.
-    world.mysql.exec("DELETE FROM shop.users WHERE id % 2 = 0").await?;
+    world.mysql.exec("DELETE FROM shop.orders WHERE id % 2 = 0").await?;
     compact(&world, &kafka, test).await?;
     let mut deliver = world.spawn_half(machine.dir(), "deliver")?;
-    for writer in ["users-cache", "bulk-cache"] {
+    for writer in ["orders-cache", "bulk-cache"] {
         let said = wait_stopped(&deliver, writer, "REBUILD_NEEDED", 2).await?;
         ensure!(said.contains(&format!("'mysync writer rewind {writer}'")), "{said}");
     }
@@ -154,74 +176,55 @@ async fn a_writer_that_was_away_for_too_long_is_told_and_one_that_was_not_goes_o
     let said = String::from_utf8_lossy(&checked.stdout).into_owned();
     ensure!(checked.status.code() == Some(1) && said.contains("REBUILD_NEEDED"), "{said}");
     // Nothing was written by it.
-    ensure!(compare::equal(&world.mysql, &world.redis).await.is_err(), "there was nothing to miss");
+    ensure!(equal(&world).await.is_err(), "there was nothing to miss");
     deliver.ask_to_end()?;
     deliver.wait_exit().await?;
 
     world.redis.ask::<()>(&["FLUSHALL"])?;
-    for writer in ["users-cache", "orders-cache", "bulk-cache"] {
+    for writer in ["orders-cache", "bulk-cache"] {
         print!("{}", world.command_well(&["writer", "rewind", writer])?);
     }
     let deliver = start(&world, machine.dir(), "deliver").await?;
-    println!("{} entries", wait_equal(&world).await?);
+    println!("{} entries", wait_equal(&world, &deliver).await?);
     wait_through(&world).await?;
-    wait_rebuilt(&world, "users-cache", 2).await?;
-    let stopped: Vec<_> = parts(&deliver, "users-cache")?;
+    wait_rebuilt(&world, "orders-cache", 2).await?;
+    let stopped: Vec<_> = parts(&deliver, "orders-cache")?;
     ensure!(stopped.iter().all(|part| part["state"] == "running"), "{stopped:?}");
     end(deliver).await?;
     end(capture).await
 }
 
-/// Waits until a transaction of now is in the log.
-async fn wait_marked(world: &World, kafka: &Kafka, topic: &str) -> Result<()> {
-    let before = kafka.committed_ends(topic).await?;
-    crate::scene::mark(world).await?;
-    until("the log has it", async || {
-        let now = kafka.committed_ends(topic).await?;
-        Ok(ensure!(now.iter().zip(&before).all(|(now, before)| now > before), "{before:?} has become {now:?}"))
-    })
-    .await
-}
-
-/// An entry is made of a row's first message, and the second one, which says where the row went from there, is removed before it is read: the
-/// third one says only where the row was in between.
+/// What a row's entries were made of may have been removed while the store is made anew, and with it what has to go from the store.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_removed_while_a_store_is_made_anew_leaves_nothing_of_it_behind() -> Result<()> {
-    const ROWS: u32 = 20_000;
-    let test = "what_is_removed_while_a_store_is_made_anew_leaves_nothing_of_it_behind";
+async fn a_writer_that_has_to_know_what_a_row_was_is_told_to_load_its_store_instead() -> Result<()> {
+    let test = "a_writer_that_has_to_know_what_a_row_was_is_told_to_load_its_store_instead";
     let Some(kafka) = clusters::shared(test)? else { return Ok(()) };
-    let one = Options {
-        writers: vec![("users-cache", shop::without_dump(shop::USERS))],
-        ..options(&kafka, test, "cleanup = \"compact\"\nretention = \"1m\"")
-    };
-    let Some(world) = world(&kafka, test, one).await? else { return Ok(()) };
-    let capture = run(&world, "capture").await?;
-    let row = |id: u32, city: &str| format!("REPLACE INTO shop.users (id, name, city) VALUES ({id}, 'Ada', '{city}')");
-    world.mysql.exec(&row(0, "London")).await?;
-    shop::fill(&world.mysql, &[("users", ROWS)]).await?;
-    world.mysql.exec("UPDATE shop.users SET city = 'Paris' WHERE id = 0").await?;
-    world.mysql.exec("UPDATE shop.users SET city = 'Rome' WHERE id = 0").await?;
-    wait_marked(&world, &kafka, test).await?;
+    let Some(world) = world(&kafka, test).await? else { return Ok(()) };
+    let mut mysync = run(&world, "run").await?;
+    shop::fill(&world.mysql, &[("users", 300)]).await?;
+    world
+        .mysql
+        .exec("UPDATE shop.users SET city = 'Oslo' WHERE id % 2 = 0; DELETE FROM shop.users WHERE id % 5 = 0")
+        .await?;
+    wait_in_log(&world, &kafka, test).await?;
+    end(mysync).await?;
 
-    let machine = Machine::new(&world)?;
-    let deliver = world.spawn_half(machine.dir(), "deliver")?;
-    let seen = until("it has begun", async || {
-        let members: u32 = world.redis.ask(&["SCARD", "users:by-city:London"])?;
-        Ok(ensure!(members == 1, "{members}"))
-    })
-    .await;
-    deliver.kill();
-    seen?;
-    let members: u32 = world.redis.ask(&["SCARD", "users:by-city:Rome"])?;
-    ensure!(members == 0, "it was done before it was killed");
-    compact(&world, &kafka, test).await?;
-    let deliver = start(&world, machine.dir(), "deliver").await?;
-    until_within(Duration::from_secs(60), "Redis equals MySQL", async || {
+    replace_writers(&world, &[("users-cache".to_owned(), shop::without_dump(shop::USERS))])?;
+    world.redis.ask::<()>(&["FLUSHALL"])?;
+    mysync = run(&world, "run").await?;
+    let said = wait_stopped(&mysync, "users-cache", "REBUILD_HISTORY", 2).await?;
+    ensure!(said.contains("'mysync writer rebase users-cache --to end'"), "{said}");
+    ensure!(compare::actual(&mut world.redis.conn()?)?.is_empty(), "something was written");
+    print!("{}", world.command_well(&["writer", "rebase", "users-cache", "--to", "end"])?);
+    let number = dumps::order(&world, &["--writer", "users-cache"])?;
+    dumps::wait(&mysync, number, "done").await?;
+    world.mysql.exec("UPDATE shop.users SET city = 'Rome', id = id + 1000 WHERE id % 3 = 0").await?;
+    let entries = until_within(PATIENCE, "Redis equals MySQL", async || {
         let expected = compare::expected(&world.mysql).await?.into_iter().filter(|(key, _)| key.starts_with("user"));
         compare::same(&expected.collect(), &compare::actual(&mut world.redis.conn()?)?)
     })
     .await
     .with_context(|| world.complaints())?;
-    end(deliver).await?;
-    end(capture).await
+    println!("{entries} entries");
+    end(mysync).await
 }

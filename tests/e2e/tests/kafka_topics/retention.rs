@@ -2,9 +2,9 @@
 
 use anyhow::{Context, Result, ensure};
 use mysync_e2e_tests::{Machine, World, clusters, dumps, shop};
-use mysync_test_support::{Kafka, Mysync, until};
+use mysync_test_support::{Kafka, Mysync};
 
-use crate::scene::{end, options, run, start, wait_equal, wait_stopped, wait_through};
+use crate::scene::{end, options, run, start, wait_equal, wait_in_log, wait_stopped, wait_through};
 
 const WRITERS: [&str; 3] = ["users-cache", "orders-cache", "bulk-cache"];
 
@@ -14,17 +14,6 @@ async fn delete_all(kafka: &Kafka, topic: &str) -> Result<()> {
         kafka.delete_records(topic, partition, end).await?;
     }
     Ok(())
-}
-
-/// Waits until what was just written to MySQL is in the log, in each partition.
-async fn wait_in_log(world: &World, kafka: &Kafka, topic: &str) -> Result<()> {
-    let before = kafka.committed_ends(topic).await?;
-    crate::scene::mark(world).await?;
-    until("the log has it", async || {
-        let now = kafka.committed_ends(topic).await?;
-        Ok(ensure!(now.iter().zip(&before).all(|(now, before)| now > before), "{before:?} has become {now:?}"))
-    })
-    .await
 }
 
 /// The way on that the writers were told.

@@ -19,15 +19,15 @@ pub fn options(kafka: &Kafka, test: &str, log: &'static str) -> Options {
     Options { writers: shop::without_dumps(), log, kafka: Some(OnKafka::new(kafka, test)), ..Options::default() }
 }
 
-/// The same writers under names that the log has never heard.
-pub fn rename_writers(world: &World, suffix: &str) -> Result<()> {
+/// Puts these writers in the place of those that there are.
+pub fn replace_writers(world: &World, writers: &[(String, &str)]) -> Result<()> {
     for file in std::fs::read_dir(world.team())? {
         let file = file?.path();
         if file.extension().is_some_and(|end| end == "toml") {
             std::fs::remove_file(file)?;
         }
     }
-    shop::without_dumps().iter().try_for_each(|(name, text)| world.write_writer(&format!("{name}-{suffix}"), text))
+    writers.iter().try_for_each(|(name, text)| world.write_writer(name, text))
 }
 
 /// Allows these settings by name, beside that of a single copy.
@@ -51,10 +51,12 @@ pub async fn run(world: &World, half: &str) -> Result<Mysync> {
     Ok(mysync)
 }
 
-/// Starts half of the program on a folder of its own.
+/// Starts half of the program on a folder of its own. Once it says that it is ready, its writers have begun.
 pub async fn start(world: &World, dir: &Path, half: &str) -> Result<Mysync> {
     let mut mysync = world.spawn_half(dir, half)?;
     mysync.wait_ready().await?;
+    let status = mysync.status()?;
+    ensure!(status["writers"].as_array().is_some_and(|writers| !writers.is_empty()), "{status}");
     Ok(mysync)
 }
 
@@ -79,6 +81,18 @@ pub async fn mark(world: &World) -> Result<i32> {
     let rows: Vec<String> = MARKS.map(|id| format!("({id}, {turn}, '', '')")).collect();
     world.mysql.exec(&format!("REPLACE INTO shop.bulk VALUES {}", rows.join(", "))).await?;
     Ok(turn)
+}
+
+/// Waits until what was just written to MySQL is in the log, in each partition.
+pub async fn wait_in_log(world: &World, kafka: &Kafka, topic: &str) -> Result<()> {
+    let before = kafka.committed_ends(topic).await?;
+    mark(world).await?;
+    until("the log has it", async || {
+        let now = kafka.committed_ends(topic).await?;
+        Ok(ensure!(now.iter().zip(&before).all(|(now, before)| now > before), "{before:?} has become {now:?}"))
+    })
+    .await
+    .with_context(|| world.complaints())
 }
 
 /// Waits until a transaction of now is in Redis: everything goes on.
