@@ -78,9 +78,6 @@ pub async fn run(
         let (taken, carried) = mpsc::channel(ORDERS_MAX);
         beside.spawn(log.carry_orders(std::mem::replace(&mut book, carried), taken));
     }
-    if role == Role::Deliver {
-        board.capture.set_state(State::Elsewhere);
-    }
     let mut supervisor = Supervisor::new(board.clone(), shutdown.clone());
     if role != Role::Capture {
         let parts = Arc::new(Parts::new(&settings, orders)?);
@@ -98,6 +95,9 @@ pub async fn run(
                 }
             }
         }
+    }
+    if role == Role::Deliver {
+        board.capture.set_state(State::Elsewhere);
     }
     let (ending, shown) = (shutdown.ending(), board.clone());
     let source = |name: &str, elsewhere| {

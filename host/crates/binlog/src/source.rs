@@ -32,7 +32,7 @@ use crate::preflight::{self, Finding, Level};
 use crate::server;
 
 pub use error::StreamError;
-pub use events::{BLOCK_BYTES, EventReader, Step, XA_BYTES_MAX};
+pub use events::{EventReader, Step, XA_BYTES_MAX};
 pub use selection::Selected;
 
 /// A position that moves without rows is worth storing this often.
@@ -210,7 +210,7 @@ impl Stream {
             if !self.reader.is_inside() {
                 // A dump has rows at any time: the stream must not have to wait until it has none.
                 let looks = !block.is_empty() || dumper.is_active();
-                if looks && block.len() < BLOCK_BYTES && self.more_at_once().await? {
+                if looks && !block.is_full() && self.more_at_once().await? {
                     continue;
                 }
                 let turned = dumper.turn(&mut self.reader, block)?;
@@ -248,7 +248,7 @@ impl Stream {
                 Step::Alive => last = Step::Alive,
                 Step::Taken => {}
             }
-            if block.len() >= BLOCK_BYTES && !self.reader.is_inside() {
+            if block.is_full() && !self.reader.is_inside() {
                 break;
             }
         }

@@ -23,12 +23,16 @@ use partition::OpenEnvelope;
 /// A run of rows is closed at this size, and envelopes that follow each other are one message up to it: large enough that what each costs does
 /// not matter, and with a last row of the same size far below what a broker takes by default.
 pub const MESSAGE_BYTES: usize = 256 << 10;
+/// A block is full from here on, unless its log wants more at once.
+pub const BLOCK_BYTES: usize = 256 << 10;
 
 /// Collects rows of whole transactions, or of a part of a large one.
 #[derive(Debug)]
 pub struct BlockBuilder {
     log_id: LogId,
     layout: Layout,
+    /// From so many bytes on it is full.
+    full_at: usize,
     next_seq: u64,
     partitions: Vec<PartitionBlock>,
     shapes: Vec<(Fingerprint, Arc<TableShape>)>,
@@ -51,6 +55,7 @@ impl BlockBuilder {
         Self {
             log_id,
             layout: Layout::Runs,
+            full_at: BLOCK_BYTES,
             next_seq,
             partitions,
             shapes: Vec::new(),
@@ -66,6 +71,17 @@ impl BlockBuilder {
     /// For a log of another layout than [`Layout::Runs`].
     pub fn in_layout(self, layout: Layout) -> Self {
         Self { layout, ..self }
+    }
+
+    /// For a log that wants more at once than [`BLOCK_BYTES`].
+    pub fn full_at(self, bytes: usize) -> Self {
+        Self { full_at: bytes, ..self }
+    }
+
+    /// Whether whoever fills it should hand it over, however much more is at hand.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.len() >= self.full_at
     }
 
     pub fn log_id(&self) -> LogId {

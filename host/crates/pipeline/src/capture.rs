@@ -36,11 +36,7 @@ pub async fn capture<S: Source, L: LogWriter>(
     let mut leading: Option<Leading> = None;
     let mut without_source: Option<Instant> = None;
     loop {
-        let outcome = tokio::select! {
-            biased;
-            () = ending.begun() => Ok(()),
-            outcome = stream(source, log, &mut leading, status, &mut backoff, &mut without_source) => outcome,
-        };
+        let outcome = stream(source, log, &mut leading, status, &mut backoff, &mut without_source, &mut ending).await;
         match outcome {
             Ok(()) => {
                 status.set_state(State::Ended);
@@ -85,19 +81,29 @@ async fn stream<S: Source, L: LogWriter>(
     status: &CaptureStatus,
     backoff: &mut Backoff,
     without_source: &mut Option<Instant>,
+    ending: &mut Ending,
 ) -> Result<(), Failure> {
     let Leading { block, checkpoint } = match leading {
         Some(leading) => leading,
         None => {
-            let lead = log.lead().await?;
+            let lead = tokio::select! {
+                biased;
+                () = ending.begun() => return Ok(()),
+                lead = log.lead() => lead?,
+            };
             status.seq.store(lead.prevs.iter().copied().max().unwrap_or(0), Relaxed);
             status.timelines().lead(&lead.prevs);
-            let block = BlockBuilder::new(lead.log_id, lead.next_seq, &lead.prevs).in_layout(log.layout());
+            let block = BlockBuilder::new(lead.log_id, lead.next_seq, &lead.prevs);
+            let block = block.in_layout(log.layout()).full_at(log.block_bytes());
             leading.insert(Leading { block, checkpoint: lead.checkpoint })
         }
     };
     block.discard();
-    let mut covered = source.open(checkpoint.as_ref()).await?;
+    let mut covered = tokio::select! {
+        biased;
+        () = ending.begun() => return Ok(()),
+        covered = source.open(checkpoint.as_ref()) => covered?,
+    };
     info!(position = %covered.position, "capture is connected");
     status.set_position(&covered);
     loop {
@@ -120,7 +126,12 @@ async fn stream<S: Source, L: LogWriter>(
             *checkpoint = Some(covered);
         }
         status.set_state(State::Running);
-        covered = source.fill(block).await?;
+        // What is being stored at the end is stored to its end: whoever comes next need not wait until it is known what became of it.
+        covered = tokio::select! {
+            biased;
+            () = ending.begun() => return Ok(()),
+            covered = source.fill(block) => covered?,
+        };
         // Not before: a server that ends every stream right after it began is not to be asked without a pause.
         backoff.reset();
         *without_source = None;

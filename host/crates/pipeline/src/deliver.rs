@@ -303,7 +303,9 @@ pub(crate) fn away_too_long(writer: &str, seq: u64) -> Failure {
     Failure::definite(
         "REBUILD_NEEDED",
         format!(
-            "writer {writer} has come to seq {seq}, and the log, which keeps the last record of each key, has removed records behind that:              what was deleted meanwhile may not be told any more. Remove what the writer has written from its store, then 'mysync writer rewind              {writer}' makes all of it anew"
+            "writer {writer} has come to seq {seq}, and the log, which keeps the last record of each key, has removed records behind that: \
+             what was deleted meanwhile may not be told any more. Remove what the writer has written from its store, then 'mysync writer \
+             rewind {writer}' makes all of it anew"
         ),
     )
 }
@@ -312,7 +314,9 @@ fn rebuild_too_slow(writer: &str, kept: Duration) -> Failure {
     Failure::definite(
         "REBUILD_SLOW",
         format!(
-            "writer {writer} makes its store anew and has not done so within {} s, which is how long the log knows that a key was removed: raise              log.retention (delete.retention.ms and min.compaction.lag.ms of its topic), remove what the writer has written from its store, and              begin again with 'mysync writer rewind {writer}'",
+            "writer {writer} makes its store anew and has not done so within {} s, which is how long the log knows that a key was removed: \
+             raise log.retention (delete.retention.ms and min.compaction.lag.ms of its topic), remove what the writer has written from its \
+             store, and begin again with 'mysync writer rewind {writer}'",
             kept.as_secs()
         ),
     )

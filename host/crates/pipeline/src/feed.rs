@@ -47,6 +47,8 @@ pub struct Feed<'a, L, W> {
     builder: BatchBuilder,
     /// Where the batch begins.
     start: Place,
+    /// Where it has to end, because a new shape comes behind that: remembered, as what it is read from again may not be at hand at once.
+    until: Option<u64>,
     /// Whether the log keeps only the last record of each key.
     compacted: bool,
     /// Whether the store is made anew from such a log.
@@ -59,7 +61,7 @@ impl<'a, L: LogReader, W: Writer> Feed<'a, L, W> {
         let mut builder = BatchBuilder::new(writer, LIMITS);
         builder.start(place);
         let (shapes, block, start) = (Shapes::default(), BlockReader::default(), place.clone());
-        Self { writer, tables, log, instance, shapes, block, builder, start, compacted: false, rebuilds: false }
+        Self { writer, tables, log, instance, shapes, block, builder, start, until: None, compacted: false, rebuilds: false }
     }
 
     /// The log keeps only the last record of each key: up to this number others may be gone, and whoever misses one behind it came too late.
@@ -143,7 +145,7 @@ impl<'a, L: LogReader, W: Writer> Feed<'a, L, W> {
 
     /// Takes what the log has. True if that makes a batch: it is full, or ends with a transaction where the log ends for now.
     async fn collect(&mut self, redo: Option<u64>) -> Result<bool, Failure> {
-        let mut end = redo;
+        let mut end = redo.or(self.until);
         loop {
             match self.builder.take(&mut self.block, end, &self.shapes) {
                 Ok(Taken::Full) => return Ok(true),
@@ -153,7 +155,7 @@ impl<'a, L: LogReader, W: Writer> Feed<'a, L, W> {
                     let boundary = self.builder.boundary();
                     if end.is_none() && boundary > self.start.seq && self.wants(&shape) {
                         // If the mapping does not fit it, no other mapping may fit what came before: that goes first.
-                        end = Some(boundary);
+                        (self.until, end) = (Some(boundary), Some(boundary));
                         self.builder.start(&self.start);
                         self.block.refill();
                     } else {
@@ -200,6 +202,7 @@ impl<'a, L: LogReader, W: Writer> Feed<'a, L, W> {
     async fn map(&mut self) -> Result<Prepared, Failure> {
         let (batch, extent) = self.builder.finish();
         self.start.clone_from(&extent.last);
+        self.until = None;
         self.builder.start(&self.start);
         if extent.rows == 0 {
             return Ok(Prepared { commands: RedisCommands::default(), extent });

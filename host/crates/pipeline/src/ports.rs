@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mysync_change::batch::{Batch, BlockReader, Plan};
-use mysync_change::block::BlockBuilder;
+use mysync_change::block::{BLOCK_BYTES, BlockBuilder};
 use mysync_change::envelope::LogId;
 use mysync_change::fence::{Fence, Place};
 use mysync_change::operations::RedisCommands;
@@ -44,6 +44,11 @@ pub trait LogWriter: Send {
     /// How blocks for it are laid out.
     fn layout(&self) -> Layout {
         Layout::Runs
+    }
+
+    /// How many bytes it wants at once, as long as more is at hand.
+    fn block_bytes(&self) -> usize {
+        BLOCK_BYTES
     }
 
     /// Starts a leader: durable before it answers.

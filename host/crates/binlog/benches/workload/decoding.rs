@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use mysync_binlog::event::{Checksum, Framing};
-use mysync_binlog::source::{BLOCK_BYTES, EventReader, Selected, Step};
+use mysync_binlog::source::{EventReader, Selected, Step};
 use mysync_change::block::BlockBuilder;
 use mysync_change::envelope::LogId;
 use mysync_change::pattern::Pattern;
@@ -56,7 +56,7 @@ impl Decoding {
                 rows += store(block);
                 step = self.reader.go_on(block).unwrap();
             }
-            if block.len() >= BLOCK_BYTES && !self.reader.is_inside() {
+            if block.is_full() && !self.reader.is_inside() {
                 rows += store(block);
             }
         }

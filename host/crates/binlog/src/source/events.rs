@@ -27,8 +27,6 @@ use crate::event::{self, Cursor, Event, EventError, EventKind, Query, decode_gti
 use crate::payload::PayloadReader;
 use crate::plan::{Plans, Selection, Table};
 
-/// A block is stored when it has come to this size: large enough to make storing cheap, small enough to be passed on within milliseconds.
-pub const BLOCK_BYTES: usize = 256 << 10;
 /// An XA transaction may make a block this large. It is stored at once or not at all, as only its end says whether it counts: room for what
 /// applications do, and little enough to be held in memory.
 pub const XA_BYTES_MAX: usize = 64 << 20;
@@ -343,9 +341,9 @@ impl EventReader {
             }
             K::WriteRows | K::UpdateRows | K::DeleteRows | K::WriteRowsV1 | K::UpdateRowsV1 | K::DeleteRowsV1 => {
                 let (goes_on, xa) = self.transaction.as_ref().map_or((false, false), |t| (t.written, t.xa));
-                let limit = if xa { XA_BYTES_MAX } else { BLOCK_BYTES };
+                let is_full = if xa { block.len() >= XA_BYTES_MAX } else { block.is_full() };
                 // Only what will be written may wait: the last record in the block is then known not to be its transaction's last.
-                if goes_on && block.len() >= limit && self.is_captured(kind, event.body)? {
+                if goes_on && is_full && self.is_captured(kind, event.body)? {
                     if xa {
                         return Err(StreamError::XaSize { at: self.boundary.clone() });
                     }

@@ -1,8 +1,8 @@
 //! Events into a block: what a transaction leaves there, and what is never gone past.
 
 use mysync_binlog::event::{Checksum, EventKind, Framing};
-use mysync_binlog::source::{BLOCK_BYTES, EventReader, Selected, Step, StreamError, XA_BYTES_MAX};
-use mysync_change::block::BlockBuilder;
+use mysync_binlog::source::{EventReader, Selected, Step, StreamError, XA_BYTES_MAX};
+use mysync_change::block::{BLOCK_BYTES, BlockBuilder};
 use mysync_change::envelope::{self, Kind, LogId, TableEvent};
 use mysync_change::pattern::Pattern;
 use mysync_change::position::{Checkpoint, FilePosition, GtidSet, SourcePosition};

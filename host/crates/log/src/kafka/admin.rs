@@ -137,14 +137,12 @@ impl Admin {
 
 /// Why brokers let nobody in, if that is it: whoever asked only hears that none answers.
 fn refusal(asker: &BaseConsumer<Told>) -> Option<ClientError> {
-    for _ in 0..EVENTS_MAX {
-        if let Err(error) = asker.poll(Duration::ZERO)?
-            && let Some(Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL) = error.rdkafka_error_code()
-        {
-            return Some(error);
-        }
-    }
-    None
+    // Each may be a line for the log alone.
+    (0..EVENTS_MAX).find_map(|_| {
+        let error = asker.poll(Duration::ZERO)?.err()?;
+        let code = error.rdkafka_error_code();
+        matches!(code, Some(Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL)).then_some(error)
+    })
 }
 
 fn options() -> AdminOptions {

@@ -46,12 +46,15 @@ pub struct Breach {
 /// Makes missing topics, and checks everything.
 pub async fn prepare(admin: &Admin, settings: &KafkaSettings) -> Result<Facts, KafkaError> {
     let facts = look(admin, settings, true).await?;
-    let Some(first) = facts.refused.first() else { return Ok(facts) };
+    if facts.refused.is_empty() {
+        return Ok(facts);
+    }
     let all: Vec<&str> = facts.refused.iter().map(|breach| breach.what.as_str()).collect();
+    let names: Vec<String> = facts.refused.iter().map(|breach| format!("\"{}\"", breach.setting)).collect();
     Err(KafkaError::Setting(format!(
-        "{}. Whoever can live with that says so by name: log.allow = [\"{}\"]",
+        "{}. Whoever can live with that says so by name: log.allow = [{}]",
         all.join(". "),
-        first.setting
+        names.join(", ")
     )))
 }
 
@@ -237,14 +240,16 @@ fn check_broker(values: &Values, brokers: usize, breaches: &mut Vec<Breach>) {
     if values.contains_key("inter.broker.protocol.version") {
         find(
             "broker.version",
-            "the brokers are older than Kafka 4.0, and a late request of a leader that was replaced may end a transaction of its successor: use              newer ones"
+            "the brokers are older than Kafka 4.0, and a late request of a leader that was replaced may end a transaction of its \
+             successor: use newer ones"
                 .to_owned(),
         );
     }
     if values.get("transaction.partition.verification.enable").is_none_or(|value| value != "true") {
         find(
             "transaction.partition.verification.enable",
-            "the brokers do not have transaction.partition.verification.enable=true: a late request may leave a transaction that nobody ends,              behind which nothing is read any more. Set it"
+            "the brokers do not have transaction.partition.verification.enable=true: a late request may leave a transaction that nobody \
+             ends, behind which nothing is read any more. Set it"
                 .to_owned(),
         );
     }
@@ -259,7 +264,8 @@ fn check_broker(values: &Values, brokers: usize, breaches: &mut Vec<Breach>) {
         find(
             "group.min.session.timeout.ms",
             format!(
-                "the brokers have group.min.session.timeout.ms={least}, and let nobody into a group who wants to be missed after {session} ms:                  lower it"
+                "the brokers have group.min.session.timeout.ms={least}, and let nobody into a group who wants to be missed after {session} \
+                 ms: lower it"
             ),
         );
     }
@@ -275,7 +281,8 @@ fn check_broker(values: &Values, brokers: usize, breaches: &mut Vec<Breach>) {
             find(
                 name,
                 format!(
-                    "the brokers have {name}={value}: with one broker goes the record of what was committed. Set it to 2 or 3 (for the topic that                      is there: kafka-reassign-partitions)"
+                    "the brokers have {name}={value}: with one broker goes the record of what was committed. Set it to 2 or 3 (for the \
+                     topic that is there: kafka-reassign-partitions)"
                 ),
             );
         }

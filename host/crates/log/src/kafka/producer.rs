@@ -4,19 +4,19 @@
 //! one way or the other, before it begins.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::statistics::Statistics;
 use tokio::sync::Notify;
 use tracing::debug;
 
-use super::client::{self, Parting};
+use super::client;
 use super::error::KafkaError;
 use super::metrics;
 use super::settings::{KafkaSettings, TRANSACTION_TIMEOUT};
@@ -26,7 +26,10 @@ use super::tail::RECORD_HEADER;
 const INIT_TIME: Duration = Duration::from_secs(30);
 /// How long a full queue is waited for before it is looked at again.
 const FULL_PAUSE: Duration = Duration::from_millis(1);
+/// How soon the thread that serves a client ends with it.
+const POLL: Duration = Duration::from_millis(500);
 /// Everything was delivered, and librdkafka is about to know. Other things wait in the same queue, but not for long.
+const SETTLE_TURNS: u32 = 20;
 const SETTLE_PAUSE: Duration = Duration::from_micros(20);
 const SETTLE_TIME: Duration = Duration::from_millis(100);
 
@@ -73,9 +76,34 @@ pub struct Outgoing<'a> {
 }
 
 pub struct Producer {
-    client: Arc<ThreadedProducer<Context>>,
+    client: Arc<BaseProducer<Context>>,
     sent: u64,
-    _parting: Parting<ThreadedProducer<Context>>,
+    _serving: Serving,
+}
+
+/// The thread that takes what the client tells, and ends it. It looks seldom whether it has to: the client's own waiting is exact to a
+/// thousandth of a second, the last of which it spends in circles.
+struct Serving(Arc<AtomicBool>);
+
+impl Serving {
+    fn start(client: Arc<BaseProducer<Context>>) -> Result<Self, KafkaError> {
+        let ending = Arc::new(AtomicBool::new(false));
+        let told = ending.clone();
+        let serve = move || {
+            while !told.load(Relaxed) {
+                client.poll(POLL);
+            }
+        };
+        let started = std::thread::Builder::new().name("mysync-producer".to_owned()).spawn(serve);
+        started.map_err(|error| KafkaError::Transaction { reason: error.to_string() })?;
+        Ok(Self(ending))
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
 }
 
 impl std::fmt::Debug for Producer {
@@ -91,11 +119,12 @@ impl Producer {
         blocking(move || {
             let context = Context { delivered: AtomicU64::new(0), told: Notify::new() };
             let doing = "taking over the log's transactions";
-            let client: ThreadedProducer<Context> =
+            let client: BaseProducer<Context> =
                 config.create_with_context(context).map_err(|error| KafkaError::of(doing, &error))?;
-            client.init_transactions(INIT_TIME).map_err(|error| KafkaError::of(doing, &error))?;
             let client = Arc::new(client);
-            Ok(Self { client: client.clone(), sent: 0, _parting: Parting::of(&client) })
+            let serving = Serving::start(client.clone())?;
+            client.init_transactions(INIT_TIME).map_err(|error| KafkaError::of(doing, &error))?;
+            Ok(Self { client, sent: 0, _serving: serving })
         })
         .await
     }
@@ -148,8 +177,10 @@ impl Producer {
         blocking(move || {
             // A commit that finds messages not yet done with waits for a tenth of a second.
             let deadline = Instant::now() + SETTLE_TIME;
+            let mut turns = 0;
             while client.in_flight_count() > 0 && Instant::now() < deadline {
-                std::thread::sleep(SETTLE_PAUSE);
+                turns += 1;
+                if turns < SETTLE_TURNS { std::thread::yield_now() } else { std::thread::sleep(SETTLE_PAUSE) }
             }
             client.commit_transaction(TRANSACTION_TIMEOUT).map_err(|error| failed(&error))
         })

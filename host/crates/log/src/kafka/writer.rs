@@ -32,6 +32,8 @@ use crate::sequence;
 /// join the group or to leave it.
 const CONFIRM_TRIES: u32 = 10;
 const CONFIRM_PAUSE: Duration = Duration::from_millis(300);
+/// What each transaction costs is shared by so many bytes, as long as more is at hand: some ten thousand rows.
+const TRANSACTION_BYTES: usize = 4 << 20;
 /// How often a leader without anything to store says that it is there. Silence of five seconds counts as lag.
 const BEAT: Duration = Duration::from_secs(2);
 
@@ -279,6 +281,10 @@ impl LogWriter for KafkaWriter {
 
     async fn append(&mut self, block: &BlockBuilder, checkpoint: &Checkpoint) -> Result<(), Failure> {
         self.stored(Some(block), checkpoint).await
+    }
+
+    fn block_bytes(&self) -> usize {
+        TRANSACTION_BYTES
     }
 
     async fn step_down(&mut self) {
