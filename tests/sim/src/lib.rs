@@ -76,8 +76,6 @@ pub enum Mutant {
     SilenceTakenForLoss,
     /// A hole in a compacted log is taken for compaction by a writer that resumes.
     HolesPassedOver,
-    /// A store that was made anew from a compacted log is taken for one that still is.
-    RebuildUnbounded,
     /// A shape that is not there yet is taken for one that is lost.
     ShapeNotAwaited,
 }

@@ -18,7 +18,7 @@ fn every_mistake_around_kafka_is_found() {
     let pauses = Scenario { partitions: 3, processes: 3, pauses: true, ..kills };
     let whole = Scenario { partitions: 1, ..pauses };
     let compacts = Scenario { compacts: true, losses: true, partitions: 2, ..pauses };
-    let mutants: [(Mutant, Scenario); 21] = [
+    let mutants: [(Mutant, Scenario); 20] = [
         (CheckpointOutsideTransaction, kills),
         (CommitOnPartialBatch, kills),
         (CommitRetried, kills),
@@ -31,7 +31,6 @@ fn every_mistake_around_kafka_is_found() {
         (RevokedNotFenced, pauses),
         (SequencesBeginAnew, Scenario { losses: true, ..pauses }),
         (HolesPassedOver, compacts),
-        (RebuildUnbounded, compacts),
         (ShapeNotAwaited, kills),
         (SilenceTakenForLoss, Scenario { partitions: 4, processes: 4, storms: true, ..pauses }),
         (TrimmedUnread, Scenario { retention: true, ..pauses }),

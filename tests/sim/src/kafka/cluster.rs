@@ -189,7 +189,7 @@ impl Cluster {
     /// Whether a store takes too long to be made anew: it is told so by a clock that stands still here.
     fn is_late(&self, partition: usize) -> bool {
         let time = self.shared.store.rebuilding(partition);
-        time.is_some_and(|time| time > KEPT) && !self.shared.broker.is(Mutant::RebuildUnbounded)
+        time.is_some_and(|time| time > KEPT)
     }
 
     fn compact(&self) {
@@ -242,7 +242,7 @@ impl Cluster {
             // that is no longer there. It goes on when it is told to. Where it does not, nothing comes to rest.
             let is_fenced = self.shared.store.state().fences.contains_key(partition);
             let is_meant = match *code {
-                "STORE_EMPTIED" | "LOG_TRIMMED" if is_fenced && !self.scenario.losses => {
+                "STORE_EMPTIED" | "LOG_TRIMMED" | "LOG_INCOMPLETE" if is_fenced && !self.scenario.losses => {
                     self.faults.count(Moment::FalseAlarm);
                     true
                 }

@@ -155,7 +155,6 @@ impl LogReader for KafkaReader {
     async fn compaction(&mut self) -> Result<Option<Compaction>, Failure> {
         self.broker.random.may_fail("asking how far the log has come")?;
         let last = self.broker.covered().map_or(0, |covered| covered.lasts[self.partition]);
-        let last = if self.broker.is(Mutant::RebuildUnbounded) { u64::MAX } else { last };
         Ok((self.broker.layout == Layout::Keyed).then_some(Compaction { kept: KEPT, last }))
     }
 
