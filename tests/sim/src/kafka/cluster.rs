@@ -242,7 +242,11 @@ impl Cluster {
             // that is no longer there. It goes on when it is told to. Where it does not, nothing comes to rest.
             let is_fenced = self.shared.store.state().fences.contains_key(partition);
             let is_meant = match *code {
-                "STORE_EMPTIED" | "LOG_TRIMMED" | "LOG_INCOMPLETE" if is_fenced && !self.scenario.losses => {
+                "STORE_EMPTIED" if is_fenced && !self.scenario.losses => {
+                    self.faults.count(Moment::FalseAlarm);
+                    true
+                }
+                "LOG_TRIMMED" | "LOG_INCOMPLETE" | "CHAIN_BROKEN" if is_fenced && self.scenario.retention => {
                     self.faults.count(Moment::FalseAlarm);
                     true
                 }
