@@ -1,5 +1,7 @@
 //! The fence: what a store remembers of the writing, beside what was written.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::envelope::DUMP;
@@ -58,6 +60,13 @@ pub struct Rebuild {
     pub until: u64,
     /// When it began: microseconds since 1970.
     pub since_us: u64,
+}
+
+impl Rebuild {
+    /// Whether it takes longer than the log knows what was removed.
+    pub fn is_over(&self, kept: Duration, now_us: u64) -> bool {
+        u128::from(now_us.saturating_sub(self.since_us)) > kept.as_micros()
+    }
 }
 
 /// A text that is no fence of a version this program reads.

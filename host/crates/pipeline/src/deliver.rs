@@ -76,8 +76,8 @@ struct Standing {
     noted: Place,
     /// The end of a batch that began and is not known to be applied.
     redo: Option<Place>,
-    /// Whether the log keeps only the last record of each key.
-    compacted: bool,
+    /// Of a log that keeps only the last record of each key: for how long it knows that one was removed.
+    compacted: Option<Duration>,
     settled_at: Instant,
 }
 
@@ -122,7 +122,7 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
         };
         let instance = self.plugin.start().await?;
         let mut feed = Feed::new(&self.writer, &self.tables, &mut self.log, instance, &standing.applied);
-        if standing.compacted {
+        if standing.compacted.is_some() {
             feed.expect_holes(standing.fence.rebuild.as_ref().map_or(0, |rebuild| rebuild.until));
         }
         feed.show_latest_shapes().await?;
@@ -166,6 +166,11 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
                 continue;
             }
             let fence = standing.fence(prepared.extent.last.clone());
+            if let (Some(kept), Some(rebuild)) = (standing.compacted, &fence.rebuild)
+                && rebuild.is_over(kept, now_us())
+            {
+                return Err(rebuild_too_slow(&self.writer, kept));
+            }
             let (applied, next) = tokio::join!(self.connector.apply(&prepared.commands, &fence), feed.ready(None));
             applied?;
             backoff.reset();
@@ -181,6 +186,8 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
     async fn open(&mut self, claim: &mut Claim) -> Result<Standing, Failure> {
         let log_id = self.log.log_id().to_string();
         let writer = self.writer.clone();
+        // Asked before the fence is read: one that is made in between is another task's, and refuses this one's.
+        let has_advanced = self.log.has_advanced().await?;
         let fence = match self.connector.open().await? {
             Some(fence) if fence.log != log_id => return Err(log_replaced(&writer, &fence.log, &log_id)),
             Some(fence) if claim.made && fence.owner != self.owner => {
@@ -195,7 +202,7 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
                 fence
             }
             Some(fence) => fence,
-            None if claim.made || self.log.has_advanced().await? => return Err(store_emptied(&writer)),
+            None if claim.made || has_advanced => return Err(store_emptied(&writer)),
             None => {
                 let place = self.beginning.place(self.partition).await?;
                 Fence::new(log_id.clone(), self.owner.clone(), String::new(), place)
@@ -204,6 +211,7 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
         let compaction = self.log.compaction().await?;
         let rebuild = compaction.map_or(Ok(None), |log| self.rebuild(&fence, &log))?;
         let (compacted, rebuilds) = (compaction.is_some(), rebuild.is_some());
+        let kept = compaction.map(|log| log.kept);
         // Not one of this task: a claim that was not answered may have been made.
         if !claim.made && fence.owner != self.owner {
             claim.former = Some(fence.clone());
@@ -222,7 +230,8 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
             );
         }
         let fence = Fence { rebuild, ..Fence::new(log_id, self.owner.clone(), digest.to_owned(), applied.clone()) };
-        let standing = Standing { fence, noted: applied.clone(), applied, redo, compacted, settled_at: Instant::now() };
+        let standing =
+            Standing { fence, noted: applied.clone(), applied, redo, compacted: kept, settled_at: Instant::now() };
         let began = standing.redo.clone().unwrap_or_else(|| standing.applied.clone());
         self.connector.apply(&RedisCommands::default(), &standing.fence(began)).await?;
         claim.made = true;
@@ -235,9 +244,7 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
     fn rebuild(&self, fence: &Fence, log: &Compaction) -> Result<Option<Rebuild>, Failure> {
         let now_us = now_us();
         match &fence.rebuild {
-            Some(rebuild) if u128::from(now_us.saturating_sub(rebuild.since_us)) > log.kept.as_micros() => {
-                Err(rebuild_too_slow(&self.writer, log.kept))
-            }
+            Some(rebuild) if rebuild.is_over(log.kept, now_us) => Err(rebuild_too_slow(&self.writer, log.kept)),
             Some(rebuild) => Ok(Some(rebuild.clone())),
             None if fence.applied.seq == 0 => Ok(Some(Rebuild { until: log.last, since_us: now_us })),
             None => Ok(None),

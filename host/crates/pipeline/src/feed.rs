@@ -61,7 +61,19 @@ impl<'a, L: LogReader, W: Writer> Feed<'a, L, W> {
         let mut builder = BatchBuilder::new(writer, LIMITS);
         builder.start(place);
         let (shapes, block, start) = (Shapes::default(), BlockReader::default(), place.clone());
-        Self { writer, tables, log, instance, shapes, block, builder, start, until: None, compacted: false, rebuilds: false }
+        Self {
+            writer,
+            tables,
+            log,
+            instance,
+            shapes,
+            block,
+            builder,
+            start,
+            until: None,
+            compacted: false,
+            rebuilds: false,
+        }
     }
 
     /// The log keeps only the last record of each key: up to this number others may be gone, and whoever misses one behind it came too late.
