@@ -97,12 +97,13 @@ pub struct Shrunk {
 }
 
 impl Shrunk {
-    pub fn of(rows: &[Row]) -> Self {
+    /// Of what is missing, only what was behind the number `after` counts.
+    pub fn of(rows: &[Row], after: u64) -> Self {
         let mut shrunk = Self { rows: rows.len(), ..Self::default() };
         let mut last: HashMap<i32, u64> = HashMap::new();
         for row in rows {
             let last = last.entry(row.partition).or_default();
-            *shrunk.holes.entry(row.partition).or_default() += usize::from(row.prev != *last);
+            *shrunk.holes.entry(row.partition).or_default() += usize::from(row.prev != *last && row.prev > after);
             *last = row.seq;
             shrunk.tombstones += usize::from(row.is_tombstone);
         }
@@ -115,8 +116,13 @@ impl Shrunk {
 /// Writes until every partition has been compacted: next to nothing is left for which there is something newer. Tombstones go as well once
 /// there is more to do.
 pub async fn compact(world: &World, kafka: &Kafka, topic: &str) -> Result<Shrunk> {
+    compact_behind(world, kafka, topic, 0).await
+}
+
+/// The same, and something is gone that was behind this number, in each partition.
+pub async fn compact_behind(world: &World, kafka: &Kafka, topic: &str, after: u64) -> Result<Shrunk> {
     keep(kafka, topic, GOES).await?;
-    let shrunk = shrink(world, kafka, topic).await;
+    let shrunk = shrink(world, kafka, topic, after).await;
     keep(kafka, topic, KEEPS).await?;
     shrunk
 }
@@ -131,13 +137,13 @@ async fn keep(kafka: &Kafka, topic: &str, millis: &str) -> Result<()> {
     kafka.alter_topic(topic, &[("min.compaction.lag.ms", millis), ("delete.retention.ms", millis)]).await
 }
 
-async fn shrink(world: &World, kafka: &Kafka, topic: &str) -> Result<Shrunk> {
+async fn shrink(world: &World, kafka: &Kafka, topic: &str, after: u64) -> Result<Shrunk> {
     let partitions = kafka.leaders(topic).await?.len();
-    let before = Shrunk::of(&rows(kafka, topic).await?);
+    let before = Shrunk::of(&rows(kafka, topic).await?, after);
     let shrunk = until_within(PATIENCE, "the topic is compacted", async || {
         mark(world).await?;
         tokio::time::sleep(CLEANER_TIME).await;
-        let shrunk = Shrunk::of(&rows(kafka, topic).await?);
+        let shrunk = Shrunk::of(&rows(kafka, topic).await?, after);
         let holes = shrunk.holes.values().filter(|holes| **holes > 0).count();
         ensure!(holes == partitions && shrunk.replaced <= YOUNG * partitions, "{before:?} has become {shrunk:?}");
         Ok(shrunk)
