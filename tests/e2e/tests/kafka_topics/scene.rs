@@ -9,8 +9,6 @@ use mysync_e2e_tests::{OnKafka, Options, World, shop};
 use mysync_test_support::{Kafka, Mysync, until, until_within};
 use serde_json::Value;
 
-/// What a log of one copy needs.
-const ALLOWED: &str = "allow = [\"replication.factor\"]";
 /// Rows of `shop.bulk` that no load touches, enough for each of a few partitions to hold some.
 const MARKS: std::ops::Range<i32> = 1_000_000..1_000_012;
 
@@ -30,13 +28,14 @@ pub fn replace_writers(world: &World, writers: &[(String, &str)]) -> Result<()> 
     writers.iter().try_for_each(|(name, text)| world.write_writer(name, text))
 }
 
-/// Allows these settings by name, beside that of a single copy.
+/// Allows these settings by name, beside what is allowed already.
 pub fn allow(dir: &Path, names: &[&str]) -> Result<()> {
+    const LIST: &str = "allow = [";
     let file = dir.join("mysync.toml");
     let text = std::fs::read_to_string(&file)?;
-    let all: Vec<&str> = ["replication.factor"].iter().chain(names).copied().collect();
-    ensure!(text.contains(ALLOWED), "{text}");
-    Ok(std::fs::write(file, text.replace(ALLOWED, &format!("allow = {all:?}")))?)
+    ensure!(text.contains(LIST), "{text}");
+    let names: String = names.iter().map(|name| format!("\"{name}\", ")).collect();
+    Ok(std::fs::write(file, text.replacen(LIST, &format!("{LIST}{names}"), 1))?)
 }
 
 /// Starts the program in the world's own folder, where its commands find it; returns once it captures.
