@@ -79,10 +79,7 @@ pub struct Covered {
 pub struct Leader {
     /// Random: who reads it back has read everything from before its start.
     pub token: String,
-    /// The first number that it may give.
-    pub start: u64,
     /// Of the process, for people: its machine and number there.
-    #[serde(default)]
     pub name: String,
 }
 

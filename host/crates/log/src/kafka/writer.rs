@@ -122,7 +122,7 @@ impl KafkaWriter {
         cluster.check_topics().await?;
         let mut producer = Producer::take_over(&cluster.settings, cluster.message_bytes_max).await?;
         // Read back, this tells that everything from before was read.
-        let leader = Leader { token: random_id().to_string(), start: 0, name: process_name() };
+        let leader = Leader { token: random_id().to_string(), name: process_name() };
         let topic = cluster.settings.control_topic();
         write(&mut producer, &topic, &[(LEADER, control::to_json(&topic, LEADER, &leader)?)]).await?;
         let mut control = Control::new(cluster, &cluster.settings.capture_name())?;
