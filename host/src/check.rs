@@ -320,7 +320,7 @@ async fn way_on(
     }
     let begins = fence.map_or_else(Place::default, |fence| fence.applied.clone());
     let compacted = log.compaction().await?.is_some();
-    let rebuilds = begins.seq == 0 || fence.is_some_and(|fence| fence.rebuild.is_some());
+    let rebuilds = fence.is_none_or(|fence| fence.rebuild.is_some());
     if compacted && rebuilds {
         // The last record of each key is all it needs.
         return Ok(stands(writer, partition, fence));

@@ -10,16 +10,17 @@ use std::process::ExitCode;
 
 use mysync_change::batch::BlockReader;
 use mysync_change::envelope::EnvelopeError;
-use mysync_change::fence::{Fence, Place};
+use mysync_change::fence::{Fence, Place, Rebuild};
 use mysync_connectors::redis::Redis;
 use mysync_pipeline::failure::Failure;
 use mysync_pipeline::ports::{Found, LogReader};
+use mysync_pipeline::status::now_us;
 
 use crate::cli::{RebaseTo, RewindTo, WhichWriter};
 use crate::client::{self, Answer};
 use crate::config::{ConnectorSettings, LogKind, Settings, WriterSettings};
 use crate::fault::Fault;
-use crate::outside::{self, Searched};
+use crate::outside::{self, Reader, Searched};
 use crate::{adapters, records, status, tail};
 
 /// A writer that runs changes its fence with every batch; one of the tries falls between two.
@@ -66,9 +67,9 @@ pub async fn run(which: &WhichWriter, to: Move) -> Result<ExitCode, Fault> {
         refuse_other_log(store.read_fence().await?.as_ref(), &log.log_id().to_string(), name, to)?;
     }
     let places = destinations(&mut logs, name, to).await?;
-    for (partition, (log, store)) in (0..).zip(logs.iter().zip(&mut stores)) {
+    for (partition, (log, store)) in (0..).zip(logs.iter_mut().zip(&mut stores)) {
         match places.get(&partition) {
-            Some(place) => move_partition(store, &log.log_id().to_string(), name, partition, place, to).await?,
+            Some(place) => move_partition(log, store, name, partition, place, to).await?,
             None => println!("writer {name}, partition {partition}: stays where it is"),
         }
     }
@@ -130,18 +131,23 @@ fn refuse_without_kafka(log: &LogKind, to: Move) -> Result<(), Fault> {
 }
 
 async fn move_partition(
+    log: &mut Reader,
     store: &mut Redis,
-    log_id: &str,
     writer: &str,
     partition: u32,
     place: &Place,
     to: Move,
 ) -> Result<(), Fault> {
+    let log_id = log.log_id().to_string();
+    // From its beginning a log that keeps the last record of each key has holes, as it should.
+    let compaction = log.compaction().await?.filter(|_| place.seq == 0);
+    let rebuild = compaction.map(|log| Rebuild::begin(log.last, now_us()));
     let mut last = None;
     for _ in 0..TRIES {
         let fence = store.read_fence().await?;
-        refuse_other_log(fence.as_ref(), log_id, writer, to)?;
-        let new = replacement(log_id, fence.as_ref(), place.clone(), to);
+        refuse_other_log(fence.as_ref(), &log_id, writer, to)?;
+        let moved = replacement(&log_id, fence.as_ref(), place.clone(), to);
+        let new = Fence { rebuild: rebuild.clone(), ..moved };
         match store.replace_fence(fence.as_ref(), &new).await {
             Ok(()) => {
                 println!("{}", told(writer, partition, fence.as_ref(), &new));

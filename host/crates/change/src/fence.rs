@@ -63,6 +63,11 @@ pub struct Rebuild {
 }
 
 impl Rebuild {
+    /// Of a partition that ends with the record `until`.
+    pub fn begin(until: u64, now_us: u64) -> Self {
+        Self { until, since_us: now_us }
+    }
+
     /// Whether it takes longer than the log knows what was removed.
     pub fn is_over(&self, kept: Duration, now_us: u64) -> bool {
         u128::from(now_us.saturating_sub(self.since_us)) > kept.as_micros()

@@ -21,7 +21,7 @@ use tracing::{error, info, warn};
 use crate::dump::Beginning;
 use crate::failure::{Failure, Kind};
 use crate::feed::{Feed, Prepared};
-use crate::ports::{Compaction, Connector, Found, LogReader, Plugin, Writer};
+use crate::ports::{Connector, Found, LogReader, Plugin, Writer};
 use crate::retry::Backoff;
 use crate::shutdown::Ending;
 use crate::status::{DeliverStatus, State, now_us};
@@ -187,7 +187,7 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
         let log_id = self.log.log_id().to_string();
         let writer = self.writer.clone();
         // Asked before the fence is read: one that is made in between is another task's, and refuses this one's.
-        let has_advanced = self.log.has_advanced().await?;
+        let (has_advanced, compaction) = (self.log.has_advanced().await?, self.log.compaction().await?);
         let fence = match self.connector.open().await? {
             Some(fence) if fence.log != log_id => return Err(log_replaced(&writer, &fence.log, &log_id)),
             Some(fence) if claim.made && fence.owner != self.owner => {
@@ -205,13 +205,20 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
             None if claim.made || has_advanced => return Err(store_emptied(&writer)),
             None => {
                 let place = self.beginning.place(self.partition).await?;
-                Fence::new(log_id.clone(), self.owner.clone(), String::new(), place)
+                // A dump brings every row; without one the store is made of what the log has kept.
+                let from_log = compaction.filter(|_| matches!(self.beginning, Beginning::Log));
+                let rebuild = from_log.map(|log| Rebuild::begin(log.last, now_us()));
+                Fence { rebuild, ..Fence::new(log_id.clone(), self.owner.clone(), String::new(), place) }
             }
         };
-        let compaction = self.log.compaction().await?;
-        let rebuild = compaction.map_or(Ok(None), |log| self.rebuild(&fence, &log))?;
-        let (compacted, rebuilds) = (compaction.is_some(), rebuild.is_some());
         let kept = compaction.map(|log| log.kept);
+        let rebuild = fence.rebuild.clone().filter(|_| kept.is_some());
+        let (compacted, rebuilds) = (kept.is_some(), rebuild.is_some());
+        if let (Some(kept), Some(rebuild)) = (kept, &rebuild)
+            && rebuild.is_over(kept, now_us())
+        {
+            return Err(rebuild_too_slow(&writer, kept));
+        }
         // Not one of this task: a claim that was not answered may have been made.
         if !claim.made && fence.owner != self.owner {
             claim.former = Some(fence.clone());
@@ -238,17 +245,6 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
         self.log.advance(standing.applied.seq).await?;
         self.status.begin(standing.applied.seq, standing.redo.as_ref().map(|redo| redo.seq));
         Ok(standing)
-    }
-
-    /// Whether the store is made anew from what a log has kept of each key: from its beginning, and until it is past where it ended then.
-    fn rebuild(&self, fence: &Fence, log: &Compaction) -> Result<Option<Rebuild>, Failure> {
-        let now_us = now_us();
-        match &fence.rebuild {
-            Some(rebuild) if rebuild.is_over(log.kept, now_us) => Err(rebuild_too_slow(&self.writer, log.kept)),
-            Some(rebuild) => Ok(Some(rebuild.clone())),
-            None if fence.applied.seq == 0 => Ok(Some(Rebuild { until: log.last, since_us: now_us })),
-            None => Ok(None),
-        }
     }
 
     /// Finds a place of the fence in the log as it is now.

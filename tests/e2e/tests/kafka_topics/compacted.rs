@@ -123,3 +123,17 @@ async fn a_dump_into_a_compacted_topic_leaves_one_message_of_each_row() -> Resul
     println!("{} entries", wait_equal(&world).await?);
     end(mysync).await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_writer_of_a_compacted_log_begins_with_a_dump_whatever_its_mapping() -> Result<()> {
+    let test = "the_first_writer_of_a_compacted_log_begins_with_a_dump_whatever_its_mapping";
+    let Some(kafka) = clusters::shared(test)? else { return Ok(()) };
+    let writers = vec![("users-cache", shop::USERS), ("orders-cache", shop::ORDERS), ("bulk-cache", shop::BULK)];
+    let options = options(&kafka, test, "partitions = 8\ncleanup = \"compact\"");
+    let Some(world) = World::start(test, Options { writers, ..options }).await? else { return Ok(()) };
+    // Nothing is in the log before the dumps; in some partition their rows are there before the writer looks how far the log goes.
+    shop::fill(&world.mysql, &[("users", 3000), ("orders", 300), ("bulk", 300)]).await?;
+    let mysync = run(&world, "run").await?;
+    println!("{} entries", wait_equal(&world).await?);
+    end(mysync).await
+}

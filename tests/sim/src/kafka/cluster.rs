@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use mysync_change::fence::{Fence, Place};
+use mysync_change::fence::{Fence, Place, Rebuild};
 use mysync_change::routing::Layout;
 use mysync_pipeline::feed::LIMITS;
+use mysync_pipeline::status::now_us;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::broker::{Broker, DELIVER, KEPT};
@@ -284,7 +285,9 @@ impl Cluster {
                 store.clear(partition);
             }
             // Entries may be there that a former log has brought.
-            let new = Fence::new(log.clone(), "operator".into(), "sim".into(), Place::default());
+            let compacted = broker.covered().filter(|_| self.scenario.compacts);
+            let rebuild = compacted.map(|covered| Rebuild::begin(covered.lasts[partition], now_us()));
+            let new = Fence { rebuild, ..Fence::new(log.clone(), "operator".into(), "sim".into(), Place::default()) };
             store.rewrite(partition, &new, fence.is_some());
         }
         true
