@@ -15,6 +15,7 @@ pub mod rows;
 pub mod shop;
 pub mod show;
 pub mod stages;
+pub mod story;
 pub mod subscriber;
 pub mod told;
 pub mod witness;

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use mysync_e2e_tests::load::Load;
 use mysync_e2e_tests::told::{wait_rows, writer};
 use mysync_e2e_tests::witness::Witness;
-use mysync_e2e_tests::{Options, World, clusters, oracle, shop};
+use mysync_e2e_tests::{Options, World, clusters, oracle, shop, story};
 use mysync_test_support::{Random, until};
 
 use crate::crew::{Worker, options, wait_through, well};
@@ -24,20 +24,7 @@ async fn changes(test: &str, log: &'static str) -> Result<()> {
     let options = Options { log, ..options(&kafka, test) };
     let Some(world) = World::start(test, options).await? else { return Ok(()) };
     let mut worker = Worker::start(&world, "run").await?;
-    let mysql = &world.mysql;
-    mysql
-        .exec(
-            "INSERT INTO shop.users VALUES (1, 'Ada', 'ada@example.org', 'London', 7), (2, 'Émile', NULL, 'Paris', -3), \
-             (3, 'Grace', '', 'New York', 0)",
-        )
-        .await?;
-    mysql.exec("INSERT INTO shop.orders VALUES (10, 1, 19.90, 'gift \"wrapped\"'), (11, 2, 0.01, NULL)").await?;
-    ensure!(world.wait_equal().await? == 8);
-    mysql.exec("UPDATE shop.users SET city = 'Paris', email = NULL WHERE id = 1").await?;
-    mysql.exec("UPDATE shop.users SET id = 30, name = 'Grace Hopper' WHERE id = 3").await?;
-    mysql.exec("DELETE FROM shop.orders WHERE id = 10").await?;
-    world.wait_equal().await?;
-    mysql.exec("DELETE FROM shop.users").await?;
+    story::play(&world).await?;
     println!("{}", well(&world, &kafka).await?);
     worker.end().await?;
     Ok(())
