@@ -157,9 +157,11 @@ impl Writer {
                         drop(working);
                     }
                     Change::Refused(failure) => {
-                        // Which partitions it would have had, nobody knows: it is told of the first.
                         error!(writer = self.name, code = failure.code, "the writer has no part: {}", failure.message);
-                        self.board.start(&self.name, 0).set_state(State::Stopped(failure));
+                        // Which partitions it would have had, nobody knows: it is told of the first. What runs tells of itself.
+                        if self.started.partitions.is_empty() {
+                            self.board.start(&self.name, 0).set_state(State::Stopped(failure));
+                        }
                         self.board.assigned(&self.name);
                     }
                 },

@@ -28,7 +28,7 @@ mod writer;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mysync_change::block::Message;
 use mysync_change::envelope::{self, LogId};
@@ -39,7 +39,6 @@ use mysync_pipeline::status::Board;
 use tokio::sync::{Mutex, mpsc, watch};
 use tracing::warn;
 
-pub use admin::Values;
 pub use error::KafkaError;
 pub use group::Member;
 pub use metrics::describe;
@@ -53,9 +52,10 @@ use admin::Admin;
 use control::{Control, Identity};
 use preflight::Facts;
 use reader::Reading;
+use settings::TRANSACTION_TIMEOUT;
 use tail::Asker;
 
-/// What a process that only reads waits between two looks for a log that was not made yet.
+/// What is waited between two looks at what another process does.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// How long a process that ends waits for its groups.
@@ -241,12 +241,19 @@ impl Cluster {
         Ok(())
     }
 
-    /// No transaction in a partition is still open: what is not seen is not there.
-    async fn is_settled(&self, topic: &str, partition: u32) -> Result<bool, KafkaError> {
+    /// Waits until everything that was sent to a partition by now is committed or not, for as long as a transaction may take: what is not seen
+    /// then is not there. False: something is still open.
+    async fn settle(&self, topic: &str, partition: u32) -> Result<bool, KafkaError> {
+        let deadline = Instant::now() + TRANSACTION_TIMEOUT;
         let asked = async {
-            let (_, committed) = self.asker.bounds(topic, partition).await?;
             let (_, all) = self.uncommitted.bounds(topic, partition).await?;
-            Ok(committed == all)
+            loop {
+                let (_, committed) = self.asker.bounds(topic, partition).await?;
+                if committed >= all || Instant::now() > deadline {
+                    return Ok(committed >= all);
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
         };
         asked.await.map_err(|error| KafkaError::of("looking into the log", &error))
     }

@@ -52,9 +52,9 @@ pub async fn capture<S: Source, L: LogWriter>(
                     failure.message
                 );
                 status.set_state(State::Retrying(failure));
-                if leading.is_some() && without_source.get_or_insert_with(Instant::now).elapsed() > STEP_DOWN_AFTER {
+                let is_long = without_source.get_or_insert_with(Instant::now).elapsed() > STEP_DOWN_AFTER;
+                if is_long && leading.is_some() && log.step_down() {
                     (leading, without_source) = (None, None);
-                    log.step_down().await;
                 }
                 ending.sleep(wait).await;
             }

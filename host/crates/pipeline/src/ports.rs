@@ -61,9 +61,9 @@ pub trait LogWriter: Send {
         checkpoint: &Checkpoint,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Lets others lead, if there are any: this process has no source, and they may.
-    fn step_down(&mut self) -> impl Future<Output = ()> + Send {
-        async {}
+    /// Lets others lead, if there can be any: this process has no source, and they may. Answers whether there can.
+    fn step_down(&mut self) -> bool {
+        false
     }
 
     /// The source is alive and has nothing to store behind `checkpoint`, which is stored. Others may be told so.

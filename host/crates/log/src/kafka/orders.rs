@@ -22,6 +22,7 @@ use super::Cluster;
 use super::control::{parse, to_json};
 use super::error::KafkaError;
 use super::random_id;
+use super::settings::KafkaSettings;
 use super::tail::{Next, Tail};
 
 /// An order that nobody has answered by then is given up.
@@ -82,11 +83,6 @@ pub async fn carry(cluster: Arc<Cluster>, mut given: OrderBook, book: mpsc::Send
 async fn carry_on(cluster: &Arc<Cluster>, given: &mut OrderBook, book: &mpsc::Sender<Order>) -> Result<(), KafkaError> {
     let settings = &cluster.settings;
     let topic = settings.orders_topic();
-    let mut config = settings.client();
-    config.set("enable.idempotence", "true").set("acks", "all").set("linger.ms", "0");
-    let producer: ThreadedProducer<DefaultProducerContext> =
-        config.create().map_err(|error| KafkaError::of("giving orders", &error))?;
-    let producer = Arc::new(producer);
     let mut tail = Tail::stream(cluster, &settings.capture_name(), &topic, 0)?;
     let (_, mut next) = tail.bounds().await?;
     tail.seek(Offset::Offset(next))?;
@@ -118,9 +114,9 @@ async fn carry_on(cluster: &Arc<Cluster>, given: &mut OrderBook, book: &mpsc::Se
                 let id = random_id().to_string();
                 let (record, whose) = Record::of(order);
                 waiting.insert(id.clone(), (whose, Instant::now() + ANSWER_TIME));
-                send(&producer, &topic, id, record).await?;
+                send(settings, id, record).await?;
             }
-            Some((id, answer)) = answered.recv() => send(&producer, &topic, id, answer).await?,
+            Some((id, answer)) = answered.recv() => send(settings, id, answer).await?,
             () = tail.wait() => {}
             now = look.tick() => {
                 waiting.retain(|_, (whose, until)| *until > now && !whose.is_closed());
@@ -153,15 +149,14 @@ fn pass_on(id: String, record: Record, book: &mpsc::Sender<Order>, answers: &mps
     });
 }
 
-async fn send(
-    producer: &Arc<ThreadedProducer<DefaultProducerContext>>,
-    topic: &str,
-    id: String,
-    record: Record,
-) -> Result<(), KafkaError> {
-    let json = to_json(topic, &id, &record)?;
-    let (producer, topic) = (producer.clone(), topic.to_owned());
+/// By a producer of its own: orders are rare, and one that waits for them is not for free.
+async fn send(settings: &KafkaSettings, id: String, record: Record) -> Result<(), KafkaError> {
+    let topic = settings.orders_topic();
+    let json = to_json(&topic, &id, &record)?;
+    let mut config = settings.client();
+    config.set("enable.idempotence", "true").set("acks", "all").set("linger.ms", "0");
     let sent = tokio::task::spawn_blocking(move || {
+        let producer: ThreadedProducer<DefaultProducerContext> = config.create()?;
         let record = BaseRecord::to(&topic).partition(0).key(id.as_bytes()).payload(&json);
         producer.send(record).map_err(|(error, _)| error)?;
         producer.flush(SEND_TIME)

@@ -24,7 +24,7 @@ use super::Cluster;
 use super::control::{Control, State};
 use super::error::KafkaError;
 use super::group::Member;
-use super::search::{Following, Search};
+use super::search::{Behind, Search};
 use super::seen::Seen;
 use super::settings::Cleanup;
 use super::tail::{Next, Tail};
@@ -106,15 +106,18 @@ impl KafkaReader {
         Search::new(&self.reading.cluster, self.reading.id, &self.group, self.partition)
     }
 
+    /// Where the group last was: the search begins there.
+    async fn hint(&self) -> Result<Option<i64>, KafkaError> {
+        match &self.reading.member {
+            Some(member) => member.committed(self.partition).await,
+            None => Ok(None),
+        }
+    }
+
     /// Goes to where the record behind `seq` is.
-    async fn go_behind(&mut self, seq: u64) -> Result<Option<Following>, KafkaError> {
-        let hint = match &self.reading.member {
-            Some(member) => member.committed(self.partition).await?,
-            None => None,
-        };
-        let found = self.search()?.behind(seq, hint).await?;
-        self.go_to(seq, found.start)?;
-        Ok(found.next)
+    async fn go_behind(&mut self, seq: u64) -> Result<(), KafkaError> {
+        let behind = self.search()?.behind(seq, self.hint().await?).await?;
+        self.go_to(seq, behind.start)
     }
 
     fn go_to(&mut self, seq: u64, offset: i64) -> Result<(), KafkaError> {
@@ -128,32 +131,39 @@ impl KafkaReader {
     }
 
     async fn find_place(&mut self, place: &Place) -> Result<Found, KafkaError> {
+        let (mut search, hint) = (self.search()?, self.hint().await?);
         let deadline = Instant::now() + AGREE_TIME;
+        let mut settled = false;
         loop {
-            if let Some(Following { prev, is_first }) = self.go_behind(place.seq).await? {
-                // Who comes to another place than the one before the next record is told so when that is read.
-                return Ok(if is_first && prev > place.seq { Found::Trimmed { start: prev } } else { Found::Next });
-            }
-            // The log ends there, or what was behind it is gone, or it has lost its end.
-            let last = self.stored_last().await?;
+            let Behind { start, next } = search.behind(place.seq, hint).await?;
+            // The log goes on, or ends there; or what was behind it is gone, or it has lost its end.
+            let last = match next {
+                Some(_) => place.seq,
+                None => self.stored_last().await?,
+            };
             if last == place.seq {
-                return Ok(Found::Next);
+                self.go_to(place.seq, start)?;
+                // Who comes to another place than the one before the next record is told so when that is read.
+                let gone = next.filter(|next| next.is_first && next.prev > place.seq);
+                return Ok(gone.map_or(Found::Next, |next| Found::Trimmed { start: next.prev }));
             }
             // A transaction is seen in one topic a moment before it is in the other, or longer while brokers are away.
             if Instant::now() < deadline {
                 tokio::time::sleep(AGREE_PAUSE).await;
                 continue;
             }
-            let cluster = &self.reading.cluster;
-            let (topic, partition) = (cluster.topic().to_owned(), self.partition);
-            let control = cluster.settings.control_topic();
-            if !cluster.is_settled(&topic, partition).await? || !cluster.is_settled(&control, 0).await? {
+            let (cluster, partition) = (&self.reading.cluster, self.partition);
+            let (topic, control) = (cluster.topic().to_owned(), cluster.settings.control_topic());
+            match (settled, last > place.seq) {
+                (true, true) => return Ok(Found::Trimmed { start: last }),
+                (true, false) => return Err(KafkaError::TailLost { topic, partition, last, seq: place.seq }),
+                // Whichever of them seems to be short may only be late.
+                (false, true) => settled = cluster.settle(&topic, partition).await?,
+                (false, false) => settled = cluster.settle(&control, 0).await?,
+            }
+            if !settled {
                 return Err(KafkaError::Disagreeing { topic, partition });
             }
-            return match last > place.seq {
-                true => Ok(Found::Trimmed { start: last }),
-                false => Err(KafkaError::TailLost { topic, partition, last, seq: place.seq }),
-            };
         }
     }
 
@@ -272,10 +282,10 @@ impl KafkaReader {
     async fn commit(&mut self, seq: u64) -> Result<(), KafkaError> {
         let Some(member) = &self.reading.member else { return Ok(()) };
         let mut offset = None;
-        while let Some((last, next)) = self.passed.front().copied().filter(|(last, _)| *last <= seq) {
+        while let Some((_, next)) = self.passed.front().copied().filter(|(last, _)| *last <= seq) {
             offset = Some(next);
             // The last one stays: it is where a writer stands to which nothing more comes.
-            if self.passed.len() == 1 || last > seq {
+            if self.passed.len() == 1 {
                 break;
             }
             self.passed.pop_front();
@@ -345,7 +355,11 @@ impl LogReader for KafkaReader {
     }
 
     async fn has_advanced(&mut self) -> Result<bool, Failure> {
-        Ok(self.search()?.committed().await?.is_some())
+        let committed = match &self.reading.member {
+            Some(member) => member.committed(self.partition).await?,
+            None => self.search()?.committed().await?,
+        };
+        Ok(committed.is_some())
     }
 
     async fn advance(&mut self, seq: u64) -> Result<(), Failure> {

@@ -287,9 +287,10 @@ impl LogWriter for KafkaWriter {
         TRANSACTION_BYTES
     }
 
-    async fn step_down(&mut self) {
+    fn step_down(&mut self) -> bool {
         self.set_leading(None);
         self.candidate = None;
+        true
     }
 
     async fn idle(&mut self, checkpoint: &Checkpoint) -> Result<(), Failure> {
