@@ -56,7 +56,7 @@ pub fn replica(source: &SourceSettings, log_id: &str) -> ConnectionSettings {
 }
 
 /// What is captured of the source. `elsewhere`: writers may work in other processes.
-pub fn mysql(source: &SourceSettings, log_id: &str, partitions: u32, elsewhere: bool) -> MysqlSettings {
+pub fn mysql(source: &SourceSettings, log_id: &str, elsewhere: bool) -> MysqlSettings {
     MysqlSettings {
         connection: replica(source, log_id),
         selected: Selected {
@@ -69,7 +69,6 @@ pub fn mysql(source: &SourceSettings, log_id: &str, partitions: u32, elsewhere: 
             Start::File(file) => StartAt::File(file.clone()),
             Start::Gtids(gtids) => StartAt::Gtids(gtids.clone()),
         },
-        partitions: partitions as usize,
         chunk_rows_max: MysqlSettings::CHUNK_ROWS_MAX,
         writers_elsewhere: elsewhere,
     }
@@ -86,14 +85,17 @@ pub fn embedded(settings: &Settings, embedded: &EmbeddedSettings) -> EmbeddedLog
 }
 
 /// The log on a cluster.
-pub fn kafka(log: &KafkaSettings, partitions: u32) -> Result<kafka::KafkaSettings, Fault> {
-    let Topics::One(topic) = &log.topics else {
-        return Err(Fault::unusable("CONFIG_VALUE", "a topic for each table is not built yet: leave log.topic out"));
+pub fn kafka(log: &KafkaSettings, partitions: u32) -> kafka::KafkaSettings {
+    let (topic, by_table) = match &log.topics {
+        Topics::One(topic) => (topic.clone(), None),
+        // What belongs to no table needs a place, too.
+        Topics::PerTable(template) => (log.prefix.clone(), Some(template.clone())),
     };
-    Ok(kafka::KafkaSettings {
+    kafka::KafkaSettings {
         brokers: log.brokers.join(","),
         prefix: log.prefix.clone(),
-        topic: topic.clone(),
+        topic,
+        by_table,
         partitions,
         replication: log.replication,
         cleanup: match log.cleanup {
@@ -122,7 +124,7 @@ pub fn kafka(log: &KafkaSettings, partitions: u32) -> Result<kafka::KafkaSetting
             user: sasl.user.clone(),
             password: sasl.password.expose().to_owned(),
         }),
-    })
+    }
 }
 
 /// The embedded log as the configuration wants it, seen from outside.

@@ -54,7 +54,7 @@ pub async fn open_log(settings: &Settings) -> Result<Log, Fault> {
             Ok(Log::Embedded(Arc::new(opened)))
         }
         LogKind::Kafka(kafka) => {
-            let opened = KafkaLog::open(adapters::kafka(kafka, log.partitions)?).await.map_err(Failure::from)?;
+            let opened = KafkaLog::open(adapters::kafka(kafka, log.partitions)).await.map_err(Failure::from)?;
             Ok(Log::Kafka(opened))
         }
     }
@@ -89,7 +89,7 @@ pub async fn run(
                     supervisor.start(&name, launch, assignment::all(partitions));
                 }
                 Log::Kafka(log) => {
-                    let (member, assigned) = log.join(&name).map_err(Failure::from)?;
+                    let (member, assigned) = log.join(&name, &writer.tables).map_err(Failure::from)?;
                     let readers = log.readers();
                     supervisor.start(&name, on_kafka(parts.clone(), writer, readers, Arc::new(member)), assigned);
                 }
@@ -100,9 +100,8 @@ pub async fn run(
         board.capture.set_state(State::Elsewhere);
     }
     let (ending, shown) = (shutdown.ending(), board.clone());
-    let source = |name: &str, elsewhere| {
-        Mysql::new(adapters::mysql(&settings.source, name, partitions, elsewhere), book, board.clone())
-    };
+    let source =
+        |name: &str, elsewhere| Mysql::new(adapters::mysql(&settings.source, name, elsewhere), book, board.clone());
     let captured: Option<Task> = match (&log, role) {
         (_, Role::Deliver) => None,
         (Log::Embedded(log), _) => {

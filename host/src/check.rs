@@ -124,7 +124,8 @@ fn look(settings: &LogSettings) -> (Log, Vec<Finding>) {
     match adapters::look(settings) {
         Ok(seen) => {
             let found = holds(&dir.to_string(), &seen);
-            (Log::Seen(seen, outside::Log::Embedded(settings.dir.clone())), vec![found])
+            let log = outside::Log::Embedded(settings.dir.clone(), seen.partitions);
+            (Log::Seen(seen, log), vec![found])
         }
         Err(LogError::Absent { .. }) => (Log::New, vec![holds_none(&dir.to_string())]),
         Err(error) => (Log::Refused, vec![failed(error.into())]),
@@ -133,11 +134,7 @@ fn look(settings: &LogSettings) -> (Log, Vec<Finding>) {
 
 /// The cluster, its topics, and the log in them. Nothing is made, and no group is joined.
 async fn look_at_cluster(settings: &LogSettings, kafka: &KafkaSettings) -> (Log, Vec<Finding>) {
-    let found = match adapters::kafka(kafka, settings.partitions) {
-        Ok(settings) => kafka::look(settings).await,
-        Err(fault) => return (Log::Refused, vec![finding(Level::Fail, fault.code, fault.message)]),
-    };
-    let found = match found {
+    let found = match kafka::look(adapters::kafka(kafka, settings.partitions)).await {
         Ok(found) => found,
         Err(error) => return (Log::Refused, vec![failed(error.into())]),
     };
@@ -150,7 +147,12 @@ async fn look_at_cluster(settings: &LogSettings, kafka: &KafkaSettings) -> (Log,
         findings.push(finding(Level::Warn, "KAFKA_SETTING", format!("allowed by log.allow: {}", breach.what)));
     }
     for breach in &found.refused {
-        let message = format!("{}. Whoever can live with that adds \"{}\" to log.allow", breach.what, breach.setting);
+        let way_out = if breach.is_fatal {
+            String::new()
+        } else {
+            format!(". Whoever can live with that adds \"{}\" to log.allow", breach.setting)
+        };
+        let message = format!("{}{way_out}", breach.what);
         findings.push(finding(Level::Fail, "KAFKA_SETTING", message));
     }
     let missing = found.missing.join(", ");
@@ -219,7 +221,12 @@ async fn stores(settings: &Settings, log: &Log) -> (Vec<Finding>, bool) {
         }
         findings.push(finding(OK, "CONNECTOR", format!("{name} answers at {redis}")));
         for writer in settings.writers.iter().filter(|writer| writer.connector == *name) {
-            for partition in 0..settings.log.partitions {
+            let partitions = match log {
+                Log::Seen(_, log) => log.partitions(&writer.tables),
+                // Those of tables are added later.
+                Log::New | Log::Refused => (0..settings.log.partitions_at_first()).collect(),
+            };
+            for partition in partitions {
                 let mut store = store(&writer.name, partition);
                 let found = standing(&mut store, log, &settings.log, writer, partition).await;
                 let (found, is_new) = found.unwrap_or_else(|failure| (failed(failure), false));

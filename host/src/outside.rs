@@ -1,11 +1,13 @@
 //! The log, of either kind, as commands see it that take no part in it: they read, and move nothing.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use mysync_change::batch::BlockReader;
 use mysync_change::envelope::LogId;
 use mysync_change::fence::Place;
+use mysync_change::pattern::Pattern;
 use mysync_change::schema::{Fingerprint, TableShape};
 use mysync_log::kafka::{self, KafkaError, KafkaReader, KafkaReaders};
 use mysync_log::{LogError, OutsideReader};
@@ -19,8 +21,8 @@ use crate::fault::Fault;
 /// A log that is there, with a reader for whoever wants one.
 #[derive(Debug, Clone)]
 pub enum Log {
-    /// In this directory.
-    Embedded(PathBuf),
+    /// In this directory, with so many partitions.
+    Embedded(PathBuf, u32),
     Kafka(KafkaReaders),
 }
 
@@ -43,32 +45,44 @@ pub trait Searched: LogReader {
     async fn read_last(&mut self, after: u64, block: &mut BlockReader) -> Result<bool, Failure>;
 }
 
-/// Every partition of the configured log, as `consumer` sees it.
-pub async fn readers(settings: &LogSettings, consumer: &str) -> Result<Vec<Reader>, Fault> {
-    let (log, partitions) = match &settings.kind {
+/// Every partition of the configured log that may hold rows of these tables, as `consumer` sees it.
+pub async fn readers(
+    settings: &LogSettings,
+    consumer: &str,
+    tables: &[Pattern],
+) -> Result<BTreeMap<u32, Reader>, Fault> {
+    let log = match &settings.kind {
         LogKind::Embedded(_) => {
             let partitions = mysync_log::partitions(&settings.dir).map_err(Failure::from)?;
-            (Log::Embedded(settings.dir.clone()), partitions)
+            Log::Embedded(settings.dir.clone(), partitions)
         }
         LogKind::Kafka(kafka) => {
-            let settings = adapters::kafka(kafka, settings.partitions)?;
+            let settings = adapters::kafka(kafka, settings.partitions);
             let topic = settings.control_topic();
             let found = kafka::look(settings).await.map_err(Failure::from)?;
-            let (seen, readers) = found.log.ok_or_else(|| Failure::from(KafkaError::Absent { topic }))?;
-            (Log::Kafka(readers), seen.partitions)
+            let (_, readers) = found.log.ok_or_else(|| Failure::from(KafkaError::Absent { topic }))?;
+            Log::Kafka(readers)
         }
     };
-    let mut readers = Vec::new();
-    for partition in 0..partitions {
-        readers.push(log.reader(consumer, partition).await?);
+    let mut readers = BTreeMap::new();
+    for partition in log.partitions(tables) {
+        readers.insert(partition, log.reader(consumer, partition).await?);
     }
     Ok(readers)
 }
 
 impl Log {
+    /// Those that may hold rows of these tables.
+    pub fn partitions(&self, tables: &[Pattern]) -> Vec<u32> {
+        match self {
+            Log::Embedded(_, partitions) => (0..*partitions).collect(),
+            Log::Kafka(readers) => readers.partitions(tables),
+        }
+    }
+
     pub async fn reader(&self, consumer: &str, partition: u32) -> Result<Reader, Failure> {
         Ok(match self {
-            Log::Embedded(dir) => Reader::Embedded(Box::new(mysync_log::read_only(dir, consumer, partition)?)),
+            Log::Embedded(dir, _) => Reader::Embedded(Box::new(mysync_log::read_only(dir, consumer, partition)?)),
             Log::Kafka(readers) => Reader::Kafka(Box::new(readers.open(consumer, partition, None).await?)),
         })
     }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use mysync_change::batch::BlockReader;
 use mysync_change::envelope::EnvelopeError;
 use mysync_change::image::{Image, Value};
+use mysync_change::pattern::Pattern;
 use mysync_change::rows::Operation;
 use mysync_change::schema::{Fingerprint, TableShape};
 use mysync_pipeline::failure::{Failure, Kind};
@@ -33,7 +34,7 @@ const CONSUMER: &str = "mysync log tail";
 
 /// A partition, and its records that were read and not yet printed.
 struct Partition {
-    number: usize,
+    number: u32,
     log: Reader,
     after: u64,
     lines: VecDeque<(u64, String)>,
@@ -49,17 +50,17 @@ struct Shapes {
 
 pub async fn run(options: &TailOptions) -> Result<ExitCode, Fault> {
     let log = config::load_log(&options.config.config)?;
-    let readers = outside::readers(&log, CONSUMER).await?;
+    let readers = outside::readers(&log, CONSUMER, &[Pattern::new("*")]).await?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     print(readers, options, &mut out).await?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Prints the records behind `from` of all partitions, in the order of their sequence numbers. With `follow` it does not return.
-async fn print(logs: Vec<Reader>, options: &TailOptions, out: &mut impl Write) -> Result<(), Failure> {
+async fn print(logs: BTreeMap<u32, Reader>, options: &TailOptions, out: &mut impl Write) -> Result<(), Failure> {
     let TailOptions { from, follow, json, .. } = *options;
-    let parts = logs.into_iter().enumerate();
-    let mut partitions: Vec<Partition> = parts
+    let mut partitions: Vec<Partition> = logs
+        .into_iter()
         .map(|(number, log)| Partition { number, log, after: from, lines: VecDeque::new(), ended: false })
         .collect();
     let mut shapes = Shapes::default();
@@ -153,7 +154,7 @@ fn damaged(error: EnvelopeError) -> Failure {
 }
 
 /// `SEQ PARTITION TIME TRANSACTION/ROW TABLE OPERATION IMAGES`, with ` .` at the end of a transaction.
-fn line(partition: usize, offset: Option<i64>, record: &Record<'_>, shape: Option<&TableShape>) -> String {
+fn line(partition: u32, offset: Option<i64>, record: &Record<'_>, shape: Option<&TableShape>) -> String {
     let header = &record.header;
     let mut text = head(partition, offset, record);
     let written = match &record.body {
@@ -184,7 +185,7 @@ fn line(partition: usize, offset: Option<i64>, record: &Record<'_>, shape: Optio
 }
 
 /// The same as a line about the shape that the record is the first to have: `TABLE shape (COLUMN KIND ATTRIBUTES, …) key (COLUMN, …)`.
-fn shape_line(partition: usize, offset: Option<i64>, record: &Record<'_>, shape: &TableShape) -> String {
+fn shape_line(partition: u32, offset: Option<i64>, record: &Record<'_>, shape: &TableShape) -> String {
     let name = |at: &u16| shape.columns.get(usize::from(*at)).map_or("?", |column| column.name.as_str());
     let columns = shape.columns.iter().map(|column| {
         let attributes = column.attributes.iter().map(|(key, value)| format!(" {key}={value}")).collect::<String>();
@@ -197,7 +198,7 @@ fn shape_line(partition: usize, offset: Option<i64>, record: &Record<'_>, shape:
 
 /// `SEQ PARTITION TIME TRANSACTION/ROW `. A GTID is followed by its place in the binlog: `GTID@FILE:OFFSET`; on Kafka a partition by the offset
 /// there: `PARTITION@OFFSET`.
-fn head(partition: usize, offset: Option<i64>, record: &Record<'_>) -> String {
+fn head(partition: u32, offset: Option<i64>, record: &Record<'_>) -> String {
     let (transaction, time) = (record.header.transaction, time(record.header.committed_us));
     let place = match transaction.gtid {
         Some(_) => format!("@{}:{}", transaction.file, transaction.offset),

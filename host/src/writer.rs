@@ -59,17 +59,17 @@ pub async fn run(which: &WhichWriter, to: Move) -> Result<ExitCode, Fault> {
         .get(&writer.connector)
         .ok_or_else(|| Fault::unusable("CONNECTOR_UNKNOWN", format!("there is no connector {}", writer.connector)))?;
     let redis = adapters::redis(&writer.connector, redis)?;
-    let mut logs = outside::readers(&settings.log, &writer.name).await?;
+    let mut logs = outside::readers(&settings.log, &writer.name, &writer.tables).await?;
     let store = |partition| Redis::new(redis.clone(), &settings.source.name, &writer.name, partition);
-    let mut stores: Vec<Redis> = (0..).take(logs.len()).map(store).collect();
+    let mut stores: Vec<Redis> = logs.keys().map(|partition| store(*partition)).collect();
     // Everything is looked at before anything is moved.
-    for (log, store) in logs.iter().zip(&mut stores) {
+    for (log, store) in logs.values().zip(&mut stores) {
         refuse_other_log(store.read_fence().await?.as_ref(), &log.log_id().to_string(), name, to)?;
     }
     let places = destinations(&mut logs, name, to).await?;
-    for (partition, (log, store)) in (0..).zip(logs.iter_mut().zip(&mut stores)) {
-        match places.get(&partition) {
-            Some(place) => move_partition(log, store, name, partition, place, to).await?,
+    for ((partition, log), store) in logs.iter_mut().zip(&mut stores) {
+        match places.get(partition) {
+            Some(place) => move_partition(log, store, name, *partition, place, to).await?,
             None => println!("writer {name}, partition {partition}: stays where it is"),
         }
     }
@@ -176,7 +176,11 @@ fn refuse_other_log(fence: Option<&Fence>, log_id: &str, writer: &str, to: Move)
 }
 
 /// The partitions that move, each with the place it goes to.
-async fn destinations<L: Searched>(logs: &mut [L], writer: &str, to: Move) -> Result<BTreeMap<u32, Place>, Fault> {
+async fn destinations<L: Searched>(
+    logs: &mut BTreeMap<u32, L>,
+    writer: &str,
+    to: Move,
+) -> Result<BTreeMap<u32, Place>, Fault> {
     match to {
         Move::Rewind(RewindTo::Behind(seq)) => Ok(BTreeMap::from([holder(logs, writer, seq).await?])),
         Move::Rewind(RewindTo::Time(micros)) => committed_since(logs, writer, micros).await,
@@ -189,9 +193,9 @@ async fn destinations<L: Searched>(logs: &mut [L], writer: &str, to: Move) -> Re
 }
 
 /// The log's beginning, or its end.
-async fn ends<L: Searched>(logs: &mut [L], writer: &str, to: Move) -> Result<BTreeMap<u32, Place>, Fault> {
+async fn ends<L: Searched>(logs: &mut BTreeMap<u32, L>, writer: &str, to: Move) -> Result<BTreeMap<u32, Place>, Fault> {
     let mut places = BTreeMap::new();
-    for (partition, log) in (0..).zip(logs) {
+    for (partition, log) in logs {
         let start = log_start(log).await?;
         let rewinds = matches!(to, Move::Rewind(_));
         // What a log of keys no longer holds was replaced by what it holds.
@@ -210,7 +214,7 @@ async fn ends<L: Searched>(logs: &mut [L], writer: &str, to: Move) -> Result<BTr
             Move::Rebase(RebaseTo::End) => last(log).await?,
             _ => None,
         };
-        places.insert(partition, place.unwrap_or(Place { seq: start, ..Place::default() }));
+        places.insert(*partition, place.unwrap_or(Place { seq: start, ..Place::default() }));
     }
     Ok(places)
 }
@@ -225,12 +229,12 @@ async fn log_start<L: LogReader>(log: &mut L) -> Result<u64, Failure> {
 
 /// The places before everything that the source committed at this time or later. A partition without any of that stays where it is.
 async fn committed_since<L: Searched>(
-    logs: &mut [L],
+    logs: &mut BTreeMap<u32, L>,
     writer: &str,
     micros: u64,
 ) -> Result<BTreeMap<u32, Place>, Fault> {
     let mut places = BTreeMap::new();
-    for (partition, log) in (0..).zip(logs) {
+    for (partition, log) in logs {
         let Some(place) = before_committed(log, micros).await? else { continue };
         let start = log_start(log).await?;
         if start > 0 && place.seq <= start && log.compaction().await?.is_none() {
@@ -243,7 +247,7 @@ async fn committed_since<L: Searched>(
                 ),
             ));
         }
-        places.insert(partition, place);
+        places.insert(*partition, place);
     }
     if places.is_empty() {
         let message = format!(
@@ -273,17 +277,22 @@ async fn before_committed<L: Searched>(log: &mut L, micros: u64) -> Result<Optio
 }
 
 /// The place before what stands at this offset, or next behind it.
-async fn at_offset<L: Searched>(logs: &mut [L], writer: &str, partition: u32, offset: i64) -> Result<Place, Fault> {
+async fn at_offset<L: Searched>(
+    logs: &mut BTreeMap<u32, L>,
+    writer: &str,
+    partition: u32,
+    offset: i64,
+) -> Result<Place, Fault> {
     let unknown = |what: String| {
         let message = format!(
             "{what}, so writer {writer} stays where it is: 'mysync log tail' shows PARTITION@OFFSET of each record"
         );
         Fault::failed("OFFSET_UNKNOWN", message)
     };
-    let partitions = logs.len();
-    let Some(log) = logs.get_mut(partition as usize) else {
+    let known = logs.keys().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    let Some(log) = logs.get_mut(&partition) else {
         return Err(unknown(format!(
-            "the log has {partitions} partitions, numbered from 0, and no partition {partition}"
+            "the writer's partitions are {known}, and there is no partition {partition} among them"
         )));
     };
     match log.before_offset(offset).await? {
@@ -295,11 +304,11 @@ async fn at_offset<L: Searched>(logs: &mut [L], writer: &str, partition: u32, of
 }
 
 /// The partition that holds a record with exactly this number, and the record's place: another one has come to where it is by other numbers.
-async fn holder<L: LogReader>(logs: &mut [L], writer: &str, seq: u64) -> Result<(u32, Place), Fault> {
+async fn holder<L: LogReader>(logs: &mut BTreeMap<u32, L>, writer: &str, seq: u64) -> Result<(u32, Place), Fault> {
     let mut unreadable = None;
-    for (partition, log) in (0..).zip(logs) {
+    for (partition, log) in logs {
         match record(log, seq).await {
-            Ok(Some(place)) => return Ok((partition, place)),
+            Ok(Some(place)) => return Ok((*partition, place)),
             Ok(None) => {}
             // It may lie in another partition all the same.
             Err(failure) => unreadable = Some(failure),

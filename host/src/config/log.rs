@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::ConfigError;
-use super::kafka::{self, KafkaSettings};
+use super::kafka::{self, KafkaSettings, Topics};
 use super::section::{Origin, Section};
 use super::units;
 
@@ -24,6 +24,16 @@ pub struct LogSettings {
     pub dir: PathBuf,
     pub partitions: u32,
     pub kind: LogKind,
+}
+
+impl LogSettings {
+    /// How many partitions a new log has; tables may add topics of their own.
+    pub fn partitions_at_first(&self) -> u32 {
+        match &self.kind {
+            LogKind::Kafka(kafka) if matches!(kafka.topics, Topics::PerTable(_)) => 1,
+            _ => self.partitions,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]

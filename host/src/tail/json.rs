@@ -13,7 +13,7 @@ use crate::records::{Body, Record};
 #[derive(Serialize)]
 struct Line<'a> {
     seq: u64,
-    partition: usize,
+    partition: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     offset: Option<i64>,
     committed: String,
@@ -74,7 +74,7 @@ impl Serialize for Columns<'_> {
 
 /// A record's line.
 pub fn line(
-    partition: usize,
+    partition: u32,
     offset: Option<i64>,
     record: &Record<'_>,
     shape: Option<&TableShape>,

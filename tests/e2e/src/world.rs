@@ -49,6 +49,8 @@ pub struct OnKafka {
     pub brokers: String,
     /// Also the name of its topic.
     pub prefix: String,
+    /// Where its records are.
+    pub topics: Vec<String>,
     /// Copies of each partition.
     pub replication: usize,
     /// What may be so although a promise does not hold with it.
@@ -61,7 +63,7 @@ impl OnKafka {
         let replication = kafka.ids().count();
         // One node is enough for tests that leave it alone.
         let allow = if replication == 1 { vec!["replication.factor"] } else { Vec::new() };
-        Self { brokers: kafka.brokers(), prefix: test.to_owned(), replication, allow }
+        Self { brokers: kafka.brokers(), prefix: test.to_owned(), topics: vec![test.to_owned()], replication, allow }
     }
 
     pub fn control(&self) -> String {
@@ -69,7 +71,7 @@ impl OnKafka {
     }
 
     fn lines(&self) -> String {
-        let Self { brokers, prefix, replication, allow } = self;
+        let Self { brokers, prefix, replication, allow, .. } = self;
         format!(
             "kind = \"kafka\"\ndir = \"data\"\nbrokers = \"{brokers}\"\nprefix = \"{prefix}\"\nreplication = {replication}\nallow = {allow:?}\n"
         )

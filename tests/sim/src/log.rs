@@ -8,6 +8,7 @@ use mysync_change::envelope::LogId;
 use mysync_change::fence::Place;
 use mysync_change::position::Checkpoint;
 use mysync_change::schema::{Fingerprint, TableShape};
+use mysync_change::topics::Topics;
 use mysync_pipeline::failure::Failure;
 use mysync_pipeline::ports::{Found, Lead, LogReader, LogWriter};
 use tokio::sync::watch;
@@ -161,6 +162,7 @@ impl LogWriter for SimLog {
             log_id: state.id,
             next_seq,
             prevs: (0..self.partitions).map(|partition| state.last(partition)).collect(),
+            topics: Topics::one("", self.partitions as u32),
             checkpoint: state.appends.iter().rev().find_map(|append| append.checkpoint.clone()),
         })
     }

@@ -53,8 +53,6 @@ pub struct MysqlSettings {
     pub connection: ConnectionSettings,
     pub selected: Selected,
     pub start: StartAt,
-    /// Partitions of the log.
-    pub partitions: usize,
     /// Rows that a dump reads at once at most.
     pub chunk_rows_max: u64,
     /// Writers may work in other processes, and nobody here knows how far those have come: dumps do not wait for them.
@@ -106,8 +104,8 @@ impl Mysql {
             Some(from) => same_source(from, &server, has_gtids)?,
             None => self.beginning(&mut session, server).await?,
         };
-        let (selected, partitions) = (self.settings.selected.clone(), self.settings.partitions);
-        let reader = EventReader::new(selected, partitions, connection.event_bytes_max, &from, has_gtids)
+        let selected = self.settings.selected.clone();
+        let reader = EventReader::new(selected, connection.event_bytes_max, &from, has_gtids)
             .map_err(|error| StreamError::Connection(SourceError::Event(error)))?
             .lowering_names(server::lowers_names(&mut session).await?);
         let begin = match &from.position.gtids {

@@ -6,6 +6,7 @@
 mod partition;
 mod row;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::envelope::{self, EnvelopeError, Header, Kind, LogId, TableEvent, TransactionRef};
@@ -14,6 +15,7 @@ use crate::position::TransactionId;
 use crate::routing::Layout;
 use crate::rows::{FLAGS_AT, OPERATION_AT, Operation, ROW_HEADER_LEN};
 use crate::schema::{Fingerprint, TableShape};
+use crate::topics::{Span, Topics};
 
 pub use partition::{Message, PartitionBlock};
 pub use row::RowBuilder;
@@ -35,6 +37,9 @@ pub struct BlockBuilder {
     full_at: usize,
     next_seq: u64,
     partitions: Vec<PartitionBlock>,
+    topics: Topics,
+    /// Where rows of these shapes go.
+    spans: BTreeMap<Fingerprint, Span>,
     shapes: Vec<(Fingerprint, Arc<TableShape>)>,
     transaction: TransactionId,
     committed_us: u64,
@@ -43,8 +48,17 @@ pub struct BlockBuilder {
     target: Option<Arc<str>>,
     /// Tells transactions of a builder's life apart.
     ordinal: u64,
-    /// The numbering as the log has it: the next number, and the last one of each partition.
-    stored: (u64, Vec<u64>),
+    stored: Stored,
+}
+
+/// The numbering as the log has it.
+#[derive(Debug)]
+struct Stored {
+    next_seq: u64,
+    /// The last number in each partition.
+    lasts: Vec<u64>,
+    /// If tables have been given places since.
+    topics: Option<Topics>,
 }
 
 impl BlockBuilder {
@@ -58,14 +72,21 @@ impl BlockBuilder {
             full_at: BLOCK_BYTES,
             next_seq,
             partitions,
+            topics: Topics::one("", prevs.len() as u32),
+            spans: BTreeMap::new(),
             shapes: Vec::new(),
             transaction,
             committed_us: 0,
             kind: Kind::Change,
             target: None,
             ordinal: 0,
-            stored: (next_seq, prevs.to_vec()),
+            stored: Stored { next_seq, lasts: prevs.to_vec(), topics: None },
         }
+    }
+
+    /// For a log whose partitions are in these topics.
+    pub fn in_topics(self, topics: Topics) -> Self {
+        Self { topics, ..self }
     }
 
     /// For a log of another layout than [`Layout::Runs`].
@@ -94,6 +115,35 @@ impl BlockBuilder {
 
     pub fn partitions(&self) -> &[PartitionBlock] {
         &self.partitions
+    }
+
+    /// The topics that the partitions are in.
+    pub fn topics(&self) -> &Topics {
+        &self.topics
+    }
+
+    /// Whether tables have been given places in topics that the log does not know of. It does with this block.
+    pub fn has_new_topics(&self) -> bool {
+        self.stored.topics.is_some()
+    }
+
+    /// The partitions that hold a table's rows. A table that is new is given some, which is for the log to make real.
+    pub fn span(&mut self, fingerprint: Fingerprint, shape: &TableShape) -> Span {
+        if !self.topics.are_by_table() {
+            return Span { first: 0, count: self.partitions.len() };
+        }
+        if let Some(span) = self.spans.get(&fingerprint) {
+            return *span;
+        }
+        let (database, table) = (&shape.database, &shape.name);
+        let span = self.topics.find(database, table).unwrap_or_else(|| {
+            self.stored.topics.get_or_insert_with(|| self.topics.clone());
+            let span = self.topics.add(database, table);
+            self.partitions.resize_with(self.topics.partitions() as usize, PartitionBlock::default);
+            span
+        });
+        self.spans.insert(fingerprint, span);
+        span
     }
 
     /// Shapes that rows of this block use and that were announced with [`BlockBuilder::shape`].
@@ -237,9 +287,15 @@ impl BlockBuilder {
         Ok(())
     }
 
-    /// A record of its own for something that happened to a table, in every partition.
+    /// A record of its own for something that happened to a table, in every partition that may hold its rows: of one without a place in those
+    /// of the first topic. What is of no table is in all of them.
     pub fn table_event(&mut self, shape: Fingerprint, number: u64, event: &TableEvent) -> Result<(), EnvelopeError> {
-        for partition in 0..self.partitions.len() {
+        let all = Span { first: 0, count: self.partitions.len() };
+        let span = match (self.topics.are_by_table(), event.table.as_str()) {
+            (false, _) | (true, "") => all,
+            (true, table) => self.topics.find(&event.database, table).unwrap_or(Span { count: 1, ..all }),
+        };
+        for partition in span.first..span.first + span.count {
             self.open(partition, Kind::TableEvent, shape, number)?;
             let seq = self.next_seq;
             let part = &mut self.partitions[partition];
@@ -269,17 +325,23 @@ impl BlockBuilder {
 
     /// The log has the rows now: empties the block, keeping its numbering and its memory.
     pub fn stored(&mut self) {
-        self.stored.0 = self.next_seq;
-        self.stored.1.clear();
-        self.stored.1.extend(self.partitions.iter().map(|part| part.prev));
+        self.stored.next_seq = self.next_seq;
+        self.stored.lasts.clear();
+        self.stored.lasts.extend(self.partitions.iter().map(|part| part.prev));
+        self.stored.topics = None;
         self.clear();
     }
 
     /// The rows will be read again: empties the block and takes their numbers back.
     pub fn discard(&mut self) {
-        self.next_seq = self.stored.0;
-        for (part, prev) in self.partitions.iter_mut().zip(&self.stored.1) {
+        self.next_seq = self.stored.next_seq;
+        self.partitions.truncate(self.stored.lasts.len());
+        for (part, prev) in self.partitions.iter_mut().zip(&self.stored.lasts) {
             part.prev = *prev;
+        }
+        if let Some(topics) = self.stored.topics.take() {
+            self.topics = topics;
+            self.spans.clear();
         }
         self.clear();
     }

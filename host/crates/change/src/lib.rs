@@ -15,3 +15,4 @@ pub mod position;
 pub mod routing;
 pub mod rows;
 pub mod schema;
+pub mod topics;

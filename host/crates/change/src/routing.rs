@@ -28,28 +28,36 @@ pub enum Hash {
 }
 
 /// What a log is asked for when it is opened, and must be as it was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Routing {
     pub key_version: u32,
     pub hash: Hash,
+    /// That a table's rows are spread over.
     pub partitions: u32,
     pub layout: Layout,
+    /// What the topics of tables are called; none: all tables share one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_table: Option<String>,
 }
 
 impl Routing {
-    pub fn new(partitions: u32, layout: Layout) -> Self {
-        Self { key_version: KEY_VERSION, hash: Hash::Murmur2, partitions, layout }
+    pub fn new(partitions: u32, layout: Layout, by_table: Option<String>) -> Self {
+        Self { key_version: KEY_VERSION, hash: Hash::Murmur2, partitions, layout, by_table }
     }
 }
 
 impl fmt::Display for Routing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key_version, hash: Hash::Murmur2, partitions, layout } = self;
+        let Self { key_version, hash: Hash::Murmur2, partitions, layout, by_table } = self;
         let layout = match layout {
             Layout::Runs => "in runs",
             Layout::Keyed => "each under its key",
         };
-        write!(f, "{partitions} partitions by murmur2 of keys of version {key_version}, rows {layout}")
+        write!(f, "{partitions} partitions by murmur2 of keys of version {key_version}, rows {layout}")?;
+        match by_table {
+            Some(template) => write!(f, ", in topics {template}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -115,11 +123,14 @@ mod tests {
 
     #[test]
     fn a_routing_is_compared_and_says_what_it_is() {
-        let routing = Routing::new(4, Layout::Keyed);
+        let routing = Routing::new(4, Layout::Keyed, None);
         let json = serde_json::to_string(&routing).unwrap();
         assert_eq!(json, r#"{"key_version":1,"hash":"murmur2","partitions":4,"layout":"keyed"}"#);
         assert_eq!(serde_json::from_str::<Routing>(&json).unwrap(), routing);
-        assert_ne!(routing, Routing::new(8, Layout::Keyed));
+        assert_ne!(routing, Routing::new(8, Layout::Keyed, None));
+        let by_table = Routing::new(4, Layout::Keyed, Some("{database}.{table}".to_owned()));
+        assert_eq!(serde_json::from_str::<Routing>(&serde_json::to_string(&by_table).unwrap()).unwrap(), by_table);
+        assert_eq!(by_table.to_string(), format!("{routing}, in topics {{database}}.{{table}}"));
         assert_eq!(routing.to_string(), "4 partitions by murmur2 of keys of version 1, rows each under its key");
     }
 }

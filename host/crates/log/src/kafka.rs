@@ -2,7 +2,8 @@
 //!
 //! **Promise.** What `append` has stored is there whole for readers, once and in order, with the checkpoint that covers it; nothing that a
 //! former leader still sends is ever read. It is as durable as the topics are: preflight refuses settings that would break that.
-//! **Topics.** `PREFIX` holds the records, `PREFIX.control` says which log this is and how far it has come.
+//! **Topics.** `PREFIX` holds the records, or topics of tables do, which are made with the first row of each. `PREFIX.control` says which log
+//! this is, how far it has come, and which topics it has.
 //! **Who works at what.** Groups say who may try: to capture (`PREFIX.capture`), to deliver a partition (`PREFIX.writer.NAME`). Whose writing
 //! counts is decided elsewhere: by the brokers for capture, by the store's fence for delivery.
 //! **Retention** is Kafka's: by time, whether or not a writer has read the records. Who comes too late is told.
@@ -28,14 +29,18 @@ mod writer;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use mysync_change::block::Message;
 use mysync_change::envelope::{self, LogId};
+use mysync_change::pattern::Pattern;
 use mysync_change::routing::{Layout, Routing};
+use mysync_change::topics::{Topic, Topics};
 use mysync_pipeline::assignment::Changes;
 use mysync_pipeline::dump::{Order, OrderBook};
 use mysync_pipeline::status::Board;
+use rdkafka::topic_partition_list::Offset;
 use tokio::sync::{Mutex, mpsc, watch};
 use tracing::warn;
 
@@ -50,10 +55,9 @@ pub use writer::KafkaWriter;
 
 use admin::Admin;
 use control::{Control, Identity};
-use preflight::Facts;
 use reader::Reading;
 use settings::TRANSACTION_TIMEOUT;
-use tail::Asker;
+use tail::{Asker, Tail};
 
 /// What is waited between two looks at what another process does.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -66,9 +70,11 @@ struct Cluster {
     settings: KafkaSettings,
     routing: Routing,
     /// The largest message that the topics take.
-    message_bytes_max: usize,
+    message_bytes_max: AtomicUsize,
     /// The cluster's own name.
     name: String,
+    /// Those that hold records, as far as this process knows.
+    topics: watch::Sender<Topics>,
     /// Whether this process leads.
     leads: watch::Sender<bool>,
     /// Asks about offsets of what is committed, and of all there is.
@@ -102,7 +108,8 @@ impl KafkaLog {
             warn!(code = "KAFKA_SETTING", "allowed by log.allow: {what}");
         }
         let (members, left) = mpsc::channel(1);
-        let cluster = Arc::new(Cluster::new(settings, facts, members));
+        let cluster = Arc::new(Cluster::new(settings, facts.message_bytes_max, facts.cluster, members));
+        cluster.find_topics(&admin).await?;
         let readers = KafkaReaders { cluster: cluster.clone(), known: Arc::default() };
         Ok(Self { cluster, readers, left })
     }
@@ -122,10 +129,11 @@ impl KafkaLog {
         self.readers.clone()
     }
 
-    /// Joins the group of a writer's delivery: it says which partitions are this process's.
-    pub fn join(&self, writer: &str) -> Result<(Member, Changes), KafkaError> {
+    /// Joins the group of a writer's delivery: it says which partitions of the topics of its tables are this process's.
+    pub fn join(&self, writer: &str, tables: &[Pattern]) -> Result<(Member, Changes), KafkaError> {
         let settings = &self.cluster.settings;
-        Member::join(settings, &settings.writer_group(writer), self.cluster.topic(), self.cluster.members.clone())
+        let (topics, tables) = (self.cluster.topics.subscribe(), tables.to_vec());
+        Member::join(settings, &settings.writer_group(writer), topics, tables, self.cluster.members.clone())
     }
 
     /// Keeps the board of a process that does not lead as the leader's is: how far the log has come, when the source was heard, and its dumps.
@@ -174,6 +182,12 @@ impl KafkaReaders {
         KafkaReader::new(Reading { cluster, id, control, member }, &group, partition)
     }
 
+    /// Those that may hold rows of these tables, as far as is known.
+    pub fn partitions(&self, tables: &[Pattern]) -> Vec<u32> {
+        let topics = self.cluster.topics.borrow();
+        topics.of(tables).flat_map(|topic| topic.first..topic.first + topic.partitions).collect()
+    }
+
     /// The log that is there now.
     async fn current(&self) -> Result<Known, KafkaError> {
         let mut known = self.known.lock().await;
@@ -188,8 +202,10 @@ impl KafkaReaders {
     async fn wait(&self) -> Result<Known, KafkaError> {
         let mut control = Control::new(&self.cluster, &self.cluster.settings.capture_name())?;
         loop {
-            if let Some((id, identity)) = &control.catch_up().await?.identity {
+            let state = control.catch_up().await?;
+            if let Some((id, identity)) = &state.identity {
                 self.cluster.check_routing(identity)?;
+                self.cluster.know(&state.topics);
                 return Ok(Known { id: *id, control: Arc::new(Mutex::new(control)) });
             }
             tokio::time::sleep(LOOK_EVERY).await;
@@ -198,19 +214,20 @@ impl KafkaReaders {
 }
 
 impl Cluster {
-    fn new(settings: KafkaSettings, facts: Facts, members: mpsc::Sender<()>) -> Self {
+    fn new(settings: KafkaSettings, message_bytes_max: usize, name: String, members: mpsc::Sender<()>) -> Self {
         let layout = match settings.cleanup {
             Cleanup::Delete => Layout::Runs,
             Cleanup::Compact => Layout::Keyed,
         };
-        let routing = Routing::new(settings.partitions, layout);
-        let Facts { message_bytes_max, cluster: name, .. } = facts;
+        let routing = Routing::new(settings.partitions, layout, settings.by_table.clone());
+        let topics = watch::Sender::new(settings.topics());
         let (asker, uncommitted) = (Arc::new(Asker::new(&settings)), Arc::new(Asker::uncommitted(&settings)));
         Self {
             settings,
             routing,
-            message_bytes_max,
+            message_bytes_max: AtomicUsize::new(message_bytes_max),
             name,
+            topics,
             leads: watch::Sender::new(false),
             asker,
             uncommitted,
@@ -218,12 +235,44 @@ impl Cluster {
         }
     }
 
-    fn topic(&self) -> &str {
-        &self.settings.topic
+    fn topics(&self) -> Topics {
+        self.topics.borrow().clone()
+    }
+
+    /// The log has added these. What is read late may be of before: it only ever adds tables.
+    fn know(&self, added: &[Topic]) {
+        let tables = |topics: &[Topic]| topics.iter().map(|topic| topic.tables.len()).sum::<usize>();
+        self.topics.send_if_modified(|topics| {
+            let is_news = tables(added) > tables(topics.added());
+            if is_news {
+                *topics = self.settings.topics().with(added.iter().cloned());
+            }
+            is_news
+        });
+    }
+
+    /// The topic that a partition of the log is in, and which one it is there.
+    fn place(&self, partition: u32) -> Result<(String, u32), KafkaError> {
+        place(&self.topics.borrow(), partition)
+    }
+
+    /// Looks up which topics the log has added, and checks them.
+    async fn find_topics(&self, admin: &Admin) -> Result<(), KafkaError> {
+        if self.settings.by_table.is_none() {
+            return Ok(());
+        }
+        let mut control = Control::new(self, &self.settings.capture_name())?;
+        let added = &control.catch_up().await?.topics;
+        for topic in added {
+            let bytes_max = preflight::records(admin, &self.settings, topic).await?;
+            self.message_bytes_max.fetch_min(bytes_max, Relaxed);
+        }
+        self.know(added);
+        Ok(())
     }
 
     fn check_routing(&self, identity: &Identity) -> Result<(), KafkaError> {
-        let (stored, configured) = (identity.routing, self.routing);
+        let (stored, configured) = (&identity.routing, &self.routing);
         if stored == configured {
             return Ok(());
         }
@@ -233,7 +282,8 @@ impl Cluster {
     /// What was there at the start is there.
     async fn check_topics(&self) -> Result<(), KafkaError> {
         let admin = Admin::new(&self.settings)?;
-        for topic in [self.topic().to_owned(), self.settings.control_topic()] {
+        let records = self.topics().list().iter().map(|topic| topic.name.clone()).collect::<Vec<_>>();
+        for topic in records.into_iter().chain([self.settings.control_topic()]) {
             if preflight::await_topic(&admin, &topic).await?.is_none() {
                 return Err(KafkaError::TopicGone { topic });
             }
@@ -258,33 +308,64 @@ impl Cluster {
         asked.await.map_err(|error| KafkaError::of("looking into the log", &error))
     }
 
-    /// The topics have never held a record: a log that loses its control topic must not begin anew under what it has written.
-    async fn check_empty(&self) -> Result<(), KafkaError> {
-        for partition in 0..self.routing.partitions {
-            let asked = self.asker.bounds(self.topic(), partition).await;
-            let (_, end) = asked.map_err(|error| KafkaError::of("looking into the log", &error))?;
-            if end > 0 {
-                let (topic, control) = (self.topic().to_owned(), self.settings.control_topic());
+    /// A topic has never held a record: a log that loses its control topic must not begin anew under what it has written.
+    async fn check_empty(&self, topic: &Topic) -> Result<(), KafkaError> {
+        for partition in 0..topic.partitions {
+            let asked = self.asker.bounds(&topic.name, partition).await;
+            let (first, end) = asked.map_err(|error| KafkaError::of("looking into the log", &error))?;
+            // What was not committed leaves its traces: a topic is made before the transaction that needs it.
+            let group = self.settings.capture_name();
+            if end > 0
+                && (first > 0
+                    || Tail::from(self, &group, &topic.name, partition, Offset::Beginning)?.next().await?.is_some())
+            {
+                let (topic, control) = (topic.name.clone(), self.settings.control_topic());
                 return Err(KafkaError::ControlLost { topic, control });
             }
         }
         Ok(())
     }
 
+    /// A table's topic is none of those that the log has anyway, and can be called so.
+    fn check_name(&self, topic: &Topic) -> Result<(), KafkaError> {
+        let (settings, name) = (&self.settings, &topic.name);
+        let own = [settings.topic.clone(), settings.control_topic(), settings.orders_topic()];
+        let what = match name {
+            name if own.contains(name) => "is another topic of this log",
+            name if name.len() > NAME_BYTES_MAX => "is longer than Kafka takes",
+            _ => return Ok(()),
+        };
+        let table = topic.tables.iter().map(|(database, table)| format!("{database}.{table}")).next();
+        Err(KafkaError::TopicName { topic: name.clone(), table: table.unwrap_or_default(), what })
+    }
+
     /// Tells which message is too large before Kafka says that one is.
-    fn check_size(&self, message: &Message<'_>) -> Result<(), KafkaError> {
+    fn check_size(&self, topic: &str, message: &Message<'_>) -> Result<(), KafkaError> {
         let bytes = message.bytes.len() + message.key.map_or(0, <[u8]>::len) + MESSAGE_OVERHEAD;
-        if bytes <= self.message_bytes_max {
+        let max = self.message_bytes_max.load(Relaxed);
+        if bytes <= max {
             return Ok(());
         }
         let transaction = match envelope::read(message.bytes, 0)? {
             Some((envelope, _)) => envelope.header.transaction.to_id().to_string(),
             None => String::new(),
         };
-        let (topic, max) = (self.topic().to_owned(), self.message_bytes_max);
+        let topic = topic.to_owned();
         Err(KafkaError::TooLarge { topic, transaction, bytes, max })
     }
 }
+
+/// Where a partition of the log is.
+fn place(topics: &Topics, partition: u32) -> Result<(String, u32), KafkaError> {
+    let found = topics.place(partition).map(|(topic, there)| (topic.name.clone(), there));
+    found.ok_or_else(|| KafkaError::Unreachable {
+        doing: format!("looking for partition {partition}"),
+        reason: "the control topic has not told of it yet".to_owned(),
+    })
+}
+
+/// Kafka's own bound.
+const NAME_BYTES_MAX: usize = 249;
 
 /// What Kafka adds to a message, at most, beside its key and value: headers of batch and record.
 const MESSAGE_OVERHEAD: usize = 512;

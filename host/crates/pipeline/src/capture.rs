@@ -94,7 +94,7 @@ async fn stream<S: Source, L: LogWriter>(
             status.seq.store(lead.prevs.iter().copied().max().unwrap_or(0), Relaxed);
             status.timelines().lead(&lead.prevs);
             let block = BlockBuilder::new(lead.log_id, lead.next_seq, &lead.prevs);
-            let block = block.in_layout(log.layout()).full_at(log.block_bytes());
+            let block = block.in_topics(lead.topics).in_layout(log.layout()).full_at(log.block_bytes());
             leading.insert(Leading { block, checkpoint: lead.checkpoint })
         }
     };

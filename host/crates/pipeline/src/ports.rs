@@ -14,6 +14,7 @@ use mysync_change::operations::RedisCommands;
 use mysync_change::position::Checkpoint;
 use mysync_change::routing::Layout;
 use mysync_change::schema::{Fingerprint, TableShape};
+use mysync_change::topics::Topics;
 
 use crate::failure::Failure;
 
@@ -36,6 +37,8 @@ pub struct Lead {
     pub next_seq: u64,
     /// The last one in each partition; 0: none yet.
     pub prevs: Vec<u64>,
+    /// The topics that the partitions are in.
+    pub topics: Topics,
     pub checkpoint: Option<Checkpoint>,
 }
 
@@ -54,7 +57,7 @@ pub trait LogWriter: Send {
     /// Starts a leader: durable before it answers.
     fn lead(&mut self) -> impl Future<Output = Result<Lead, Failure>> + Send;
 
-    /// Stores a sealed block, its new shapes and the checkpoint, all or nothing. After an error it is unknown which: lead again.
+    /// Stores a sealed block, its new shapes and topics, and the checkpoint, all or nothing. After an error it is unknown which: lead again.
     fn append(
         &mut self,
         block: &BlockBuilder,

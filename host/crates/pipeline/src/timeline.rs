@@ -24,7 +24,7 @@ pub enum Standing {
 #[derive(Debug, Default)]
 pub struct Timelines(Vec<Timeline>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Timeline {
     /// What follows is known.
     from: u64,
@@ -51,6 +51,7 @@ impl Timelines {
 
     /// The log has got a block.
     pub fn append(&mut self, block: &BlockBuilder) {
+        self.grow(block.partitions().len());
         for (timeline, part) in self.0.iter_mut().zip(block.partitions()).filter(|(_, part)| !part.is_empty()) {
             let (oldest_us, youngest_us) = (part.oldest_us, part.committed_us);
             timeline.append(Span { last_seq: part.last_seq, oldest_us, youngest_us });
@@ -60,9 +61,10 @@ impl Timelines {
     /// Another process has led the log to these numbers; of each partition that got something, when the first of its transactions was
     /// committed, and the last.
     pub fn follow(&mut self, lasts: &[u64], committed_us: &[Option<(u64, u64)>]) {
-        if self.0.len() != lasts.len() {
+        if self.0.is_empty() || self.0.len() > lasts.len() {
             return self.lead(lasts);
         }
+        self.grow(lasts.len());
         for ((timeline, last_seq), committed) in self.0.iter_mut().zip(lasts).zip(committed_us) {
             if let Some((oldest_us, youngest_us)) = *committed
                 && *last_seq > timeline.last_seq()
@@ -70,6 +72,11 @@ impl Timelines {
                 timeline.append(Span { last_seq: *last_seq, oldest_us, youngest_us });
             }
         }
+    }
+
+    /// A log that has more partitions than before begins with nothing in them.
+    fn grow(&mut self, partitions: usize) {
+        self.0.resize_with(partitions.max(self.0.len()), Timeline::default);
     }
 
     pub fn standing(&self, partition: u32, seq: u64) -> Standing {

@@ -142,7 +142,6 @@ fn source(world: &World) -> MysqlSettings {
         },
         selected: Selected { tables: vec![Pattern::new("shop.*")], ..Selected::default() },
         start: StartAt::Now,
-        partitions: 1,
         chunk_rows_max: MysqlSettings::CHUNK_ROWS_MAX,
         writers_elsewhere: false,
     }

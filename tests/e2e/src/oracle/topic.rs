@@ -1,6 +1,6 @@
 //! The log as any reader of committed messages sees it: numbers chained without a hole, each row once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, Result, bail, ensure};
 use mysync_change::envelope::{self, Envelope, Kind};
@@ -33,20 +33,24 @@ pub async fn read(kafka: &Kafka, on: &OnKafka) -> Result<Log> {
             shapes.insert(fingerprint.0, shape);
         }
     }
-    let mut partitions: Vec<Partition> = Vec::new();
-    for record in kafka.read(&on.prefix).await? {
-        let at = usize::try_from(record.partition)?;
-        if partitions.len() <= at {
-            partitions.resize_with(at + 1, Partition::default);
+    let mut partitions: BTreeMap<(&str, i32), Partition> = BTreeMap::new();
+    for topic in &on.topics {
+        for record in kafka.read(topic).await? {
+            let partition = partitions.entry((topic, record.partition)).or_default();
+            let taken = partition.take(bytes(&record.message), &shapes);
+            taken.with_context(|| format!("{topic}, partition {}, offset {}", record.partition, record.offset))?;
         }
-        partitions[at]
-            .take(bytes(&record.message), &shapes)
-            .with_context(|| format!("partition {at}, offset {}", record.offset))?;
     }
-    let mut ids = partitions.iter().filter_map(|partition| partition.log_id);
+    let mut ids = partitions.values().filter_map(|partition| partition.log_id);
     let first = ids.next();
-    ensure!(ids.all(|id| Some(id) == first), "records of two logs are in the topic");
-    Ok(Log { partitions: partitions.into_iter().map(|partition| partition.changes).collect() })
+    ensure!(ids.all(|id| Some(id) == first), "records of two logs are in the topics");
+    for ((topic, _), partition) in &partitions {
+        let mut tables = partition.changes.iter().map(|change| change.row.split('/').next());
+        let first = tables.next();
+        let is_one_table = tables.all(|table| Some(table) == first);
+        ensure!(is_one_table || on.topics.len() == 1, "topic {topic} holds rows of two tables");
+    }
+    Ok(Log { partitions: partitions.into_values().map(|partition| partition.changes).collect() })
 }
 
 fn bytes(message: &Message) -> &[u8] {

@@ -10,4 +10,5 @@ mod leaders;
 mod rebalances;
 mod spine;
 mod strangers;
+mod tables;
 mod topics;

@@ -9,6 +9,7 @@ use mysync_change::envelope::{self, LogId};
 use mysync_change::position::Checkpoint;
 use mysync_change::routing::Layout;
 use mysync_change::rows;
+use mysync_change::topics::Topics;
 use mysync_pipeline::failure::Failure;
 use mysync_pipeline::ports::{Lead, LogWriter};
 use tokio::time::{Instant, sleep, timeout};
@@ -240,6 +241,7 @@ impl LogWriter for KafkaLeader {
         Ok(Lead {
             log_id: self.log_id,
             next_seq: self.next_seq(&lasts),
+            topics: Topics::one("", lasts.len() as u32),
             prevs: lasts,
             checkpoint: covered.map(|known| known.checkpoint),
         })

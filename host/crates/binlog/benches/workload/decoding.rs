@@ -42,7 +42,7 @@ impl Decoding {
         let from = Checkpoint::new(position, String::new());
         Self {
             framing: Framing::new(Checksum::Crc32),
-            reader: EventReader::new(selected, log.partitions, 1 << 30, &from, true).unwrap(),
+            reader: EventReader::new(selected, 1 << 30, &from, true).unwrap(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Rows of an event into records of a block.
 //!
-//! With one partition a row is decoded straight into the bytes that the log keeps. With several its key decides where it goes, and a log of keys
+//! Where a table has one partition a row is decoded straight into the bytes that the log keeps. With several its key decides where it goes, and a log of keys
 //! has it under its key: it is decoded aside first. A change of the key is two records, one under each key, and both have both images.
 
 use mysync_change::block::BlockBuilder;
@@ -10,13 +10,14 @@ use mysync_change::key;
 use mysync_change::routing::{self, Layout};
 use mysync_change::rows::Operation;
 use mysync_change::schema::{Fingerprint, TableShape};
+use mysync_change::topics::Span;
 
 use crate::decode::{Change, DecodeError, KeySpans, Rows, RowsEvent};
 use crate::dump::Windows;
 use crate::plan::Plan;
 
 /// What is needed for one row after the other.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct RowWriter {
     router: Router,
     /// Images that are not where the log keeps them.
@@ -26,9 +27,8 @@ pub(super) struct RowWriter {
 }
 
 /// Says where rows go.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Router {
-    partitions: usize,
     key: Vec<u8>,
 }
 
@@ -41,19 +41,35 @@ pub(super) struct Route<'k> {
 }
 
 impl Router {
-    /// Whether rows need their keys.
-    fn asks(&self, layout: Layout) -> bool {
-        self.partitions > 1 || layout == Layout::Keyed
-    }
-
+    /// Where the row of these values goes, in the partitions of its table.
     #[inline]
-    fn route<'v>(&mut self, layout: Layout, shape: &TableShape, values: impl Iterator<Item = &'v [u8]>) -> Route<'_> {
+    fn route<'v>(&mut self, to: To<'_>, values: impl Iterator<Item = &'v [u8]>) -> Route<'_> {
+        let To { span, shape, .. } = to;
         self.key.clear();
-        if !self.asks(layout) {
-            return Route { partition: 0, key: &self.key };
+        if !to.asks() {
+            return Route { partition: span.first, key: &self.key };
         }
         key::write(&shape.database, &shape.name, values, &mut self.key);
-        Route { partition: routing::partition(&self.key, self.partitions), key: &self.key }
+        Route { partition: span.first + routing::partition(&self.key, span.count), key: &self.key }
+    }
+}
+
+/// Where a table's rows go.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct To<'s> {
+    pub span: Span,
+    pub layout: Layout,
+    pub shape: &'s TableShape,
+}
+
+impl<'s> To<'s> {
+    pub fn table(shape: &'s TableShape, fingerprint: Fingerprint, block: &mut BlockBuilder) -> Self {
+        Self { span: block.span(fingerprint, shape), layout: block.layout(), shape }
+    }
+
+    /// Whether rows need their keys.
+    fn asks(&self) -> bool {
+        self.span.count > 1 || self.layout == Layout::Keyed
     }
 }
 
@@ -76,11 +92,6 @@ impl From<EnvelopeError> for RowError {
 }
 
 impl RowWriter {
-    pub fn new(partitions: usize) -> Self {
-        let router = Router { partitions, key: Vec::new() };
-        Self { router, aside: Vec::new(), before: KeySpans::default(), after: KeySpans::default() }
-    }
-
     /// Writes the event's rows behind the first `skip` ones; `number` is the first row's place in its transaction. `noted`: who wants to know
     /// their keys. Answers how many rows the event has.
     pub fn write(
@@ -93,14 +104,16 @@ impl RowWriter {
         mut noted: Option<&mut Windows>,
     ) -> Result<u64, RowError> {
         let mut rows = event.rows(plan)?;
+        let to = To::table(plan.shape(), plan.fingerprint(), block);
         let mut count = 0;
         while !rows.is_empty() {
             if count < skip {
                 rows.skip()?;
-            } else if self.router.asks(block.layout()) {
-                self.write_by_key(&mut rows, event.change, plan, number + count, block, noted.as_deref_mut())?;
+            } else if to.asks() {
+                self.write_by_key(&mut rows, event.change, plan, to, number + count, block, noted.as_deref_mut())?;
             } else {
-                self.write_in_place(&mut rows, event.change, plan, number + count, block, noted.as_deref_mut())?;
+                let at = to.span.first;
+                self.write_in_place(&mut rows, event.change, plan, at, number + count, block, noted.as_deref_mut())?;
             }
             count += 1;
         }
@@ -108,13 +121,8 @@ impl RowWriter {
     }
 
     /// Where the row of these values goes.
-    pub fn route<'v>(
-        &mut self,
-        layout: Layout,
-        shape: &TableShape,
-        values: impl Iterator<Item = &'v [u8]>,
-    ) -> Route<'_> {
-        self.router.route(layout, shape, values)
+    pub fn route<'v>(&mut self, to: To<'_>, values: impl Iterator<Item = &'v [u8]>) -> Route<'_> {
+        self.router.route(to, values)
     }
 
     #[inline]
@@ -123,6 +131,7 @@ impl RowWriter {
         rows: &mut Rows<'_, '_>,
         change: Change,
         plan: &Plan,
+        partition: usize,
         number: u64,
         block: &mut BlockBuilder,
         noted: Option<&mut Windows>,
@@ -130,20 +139,20 @@ impl RowWriter {
         let Self { before, after, aside, .. } = self;
         match change {
             Change::Insert => {
-                let mut row = block.row(0, plan.fingerprint(), Operation::Insert, number)?;
+                let mut row = block.row(partition, plan.fingerprint(), Operation::Insert, number)?;
                 rows.after(row.images(), after)?;
                 note(noted, after, row.images());
                 row.finish(true);
             }
             Change::Delete => {
-                let mut row = block.row(0, plan.fingerprint(), Operation::Delete, number)?;
+                let mut row = block.row(partition, plan.fingerprint(), Operation::Delete, number)?;
                 rows.before(row.images(), before)?;
                 note(noted, before, row.images());
                 row.end_before();
                 row.finish(false);
             }
             Change::Update => {
-                let mut row = block.row(0, plan.fingerprint(), Operation::Update, number)?;
+                let mut row = block.row(partition, plan.fingerprint(), Operation::Update, number)?;
                 let start = row.images().len();
                 rows.before(row.images(), before)?;
                 row.end_before();
@@ -158,7 +167,7 @@ impl RowWriter {
                 aside.extend_from_slice(row.images().get(start..).unwrap_or_default());
                 row.operation(Operation::MoveOut);
                 row.finish(true);
-                let route = Route { partition: 0, key: &[] };
+                let route = Route { partition, key: &[] };
                 put(block, route, plan.fingerprint(), Operation::MoveIn, number, aside.split_at(middle - start), true)?;
             }
         }
@@ -170,24 +179,25 @@ impl RowWriter {
         rows: &mut Rows<'_, '_>,
         change: Change,
         plan: &Plan,
+        to: To<'_>,
         number: u64,
         block: &mut BlockBuilder,
         noted: Option<&mut Windows>,
     ) -> Result<(), RowError> {
         let Self { router, before, after, aside } = self;
-        let (layout, shape, fingerprint) = (block.layout(), plan.shape(), plan.fingerprint());
+        let fingerprint = plan.fingerprint();
         aside.clear();
         match change {
             Change::Insert => {
                 rows.after(aside, after)?;
                 note(noted, after, aside);
-                let route = router.route(layout, shape, after.parts(aside));
+                let route = router.route(to, after.parts(aside));
                 put(block, route, fingerprint, Operation::Insert, number, (&[], aside), true)?;
             }
             Change::Delete => {
                 rows.before(aside, before)?;
                 note(noted, before, aside);
-                let route = router.route(layout, shape, before.parts(aside));
+                let route = router.route(to, before.parts(aside));
                 put(block, route, fingerprint, Operation::Delete, number, (aside, &[]), false)?;
             }
             Change::Update => {
@@ -197,10 +207,10 @@ impl RowWriter {
                 note_both(noted, before, after, aside);
                 let images = aside.split_at(middle);
                 // It takes the place of the rows before it under its key, and must hold all that they held.
-                if layout == Layout::Keyed && images.1.first().is_some_and(|flags| flags & HAS_ABSENT != 0) {
-                    return Err(DecodeError::RowPartial { table: shape.full_name() }.into());
+                if to.layout == Layout::Keyed && images.1.first().is_some_and(|flags| flags & HAS_ABSENT != 0) {
+                    return Err(DecodeError::RowPartial { table: to.shape.full_name() }.into());
                 }
-                let old = router.route(layout, shape, before.parts(aside));
+                let old = router.route(to, before.parts(aside));
                 if !before.changed(after, aside) {
                     put(block, old, fingerprint, Operation::Update, number, images, true)?;
                     return Ok(());
@@ -209,7 +219,7 @@ impl RowWriter {
                 // A part of the key that the after image does not hold is as it was.
                 let parts = before.parts(aside).zip(after.parts(aside));
                 let parts = parts.map(|(before, after)| if after.is_empty() { before } else { after });
-                let new = router.route(layout, shape, parts);
+                let new = router.route(to, parts);
                 put(block, new, fingerprint, Operation::MoveIn, number, images, true)?;
             }
         }

@@ -43,7 +43,7 @@ impl Stream {
         let from = Checkpoint { rows_of_next, ..Checkpoint::new(position, String::new()) };
         let selected = Selected { tables: vec![Pattern::new("shop.*")], ..Selected::default() };
         Self {
-            reader: EventReader::new(selected, partitions, 1 << 30, &from, true).unwrap(),
+            reader: EventReader::new(selected, 1 << 30, &from, true).unwrap(),
             block: BlockBuilder::new(LogId([7; 16]), 1, &vec![0; partitions]).in_layout(layout),
             stored: Vec::new(),
             transactions: 0,

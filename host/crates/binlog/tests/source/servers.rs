@@ -477,7 +477,7 @@ async fn tables(mysql: &Mysql, from: SourcePosition) -> Result<Vec<String>, Stre
     let selected = Selected { tables: vec![Pattern::new("source_test.*")], ..Selected::default() };
     let from = Checkpoint::new(from, String::new());
     let lowers = server::lowers_names(&mut Connection::connect(&mysql.settings()).await?).await?;
-    let mut reader = EventReader::new(selected, 1, EVENT_BYTES_MAX, &from, true).unwrap().lowering_names(lowers);
+    let mut reader = EventReader::new(selected, EVENT_BYTES_MAX, &from, true).unwrap().lowering_names(lowers);
     let mut block = BlockBuilder::new(LogId([7; 16]), 1, &[0]);
     while reader.checkpoint().position.file < to.file {
         match stream.next_event()? {

@@ -31,7 +31,7 @@ impl Follower {
         let has_gtids = position.gtids.is_some();
         let from = Checkpoint::new(position, server::uuid(&mut session).await.unwrap());
         let selected = Selected { tables: vec![Pattern::new("w.*")], ..Selected::default() };
-        let reader = EventReader::new(selected, 1, ConnectionSettings::EVENT_BYTES_MAX, &from, has_gtids).unwrap();
+        let reader = EventReader::new(selected, ConnectionSettings::EVENT_BYTES_MAX, &from, has_gtids).unwrap();
         let begin = match &from.position.gtids {
             Some(gtids) => StreamFrom::Gtids(gtids),
             None => StreamFrom::File(&from.position.file),

@@ -48,7 +48,6 @@ impl Product {
             connection: settings(mysql),
             selected: Selected { tables: vec![Pattern::new("w.*")], ..Selected::default() },
             start: StartAt::Now,
-            partitions,
             chunk_rows_max,
             writers_elsewhere: false,
         };

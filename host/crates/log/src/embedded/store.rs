@@ -7,6 +7,7 @@ use mysync_change::block::{BlockBuilder, PartitionBlock};
 use mysync_change::dump::{DumpState, Dumps};
 use mysync_change::envelope;
 use mysync_change::position::Checkpoint;
+use mysync_change::topics::Topics;
 use mysync_pipeline::ports::Lead;
 use mysync_pipeline::status::now_us;
 use rusqlite::types::{ToSqlOutput, ValueRef};
@@ -87,7 +88,9 @@ impl Store {
         });
         self.synchronous("NORMAL")?;
         noted?;
-        Ok(Lead { log_id: self.identity.id, next_seq, prevs: self.lasts.clone(), checkpoint })
+        let (log_id, prevs) = (self.identity.id, self.lasts.clone());
+        let topics = Topics::one("", self.identity.partitions);
+        Ok(Lead { log_id, next_seq, prevs, topics, checkpoint })
     }
 
     fn synchronous(&self, how: &str) -> Result<(), LogError> {

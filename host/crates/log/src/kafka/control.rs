@@ -7,6 +7,7 @@
 //! checkpoint        JSON  Covered: the checkpoint, and the last number in each partition, as of its transaction
 //! leader            JSON  Leader: written by each before anything else
 //! dumps             JSON  the checkpoint's dumps, when they have changed
+//! topics            JSON  Added: the topics that tables were given, when there are more
 //! shape/FINGERPRINT       a schema record (see the envelope); one that comes again is its table's newest again
 //! ```
 
@@ -19,6 +20,7 @@ use mysync_change::envelope::{self, LogId};
 use mysync_change::position::Checkpoint;
 use mysync_change::routing::Routing;
 use mysync_change::schema::{Fingerprint, TableShape};
+use mysync_change::topics::Topic;
 use rdkafka::topic_partition_list::Offset;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -38,6 +40,7 @@ pub const LOG: &str = "log";
 pub const CHECKPOINT: &str = "checkpoint";
 pub const DUMPS: &str = "dumps";
 pub const LEADER: &str = "leader";
+pub const TOPICS: &str = "topics";
 const SHAPE: &str = "shape/";
 
 /// A JSON record: what it is, and in which form.
@@ -74,6 +77,12 @@ pub struct Covered {
     pub heard_us: u64,
 }
 
+/// The topics with records behind the first one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Added {
+    pub topics: Vec<Topic>,
+}
+
 /// A process that has begun to capture.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leader {
@@ -104,6 +113,7 @@ pub struct State {
     pub covered: Option<Covered>,
     pub leader: Option<Leader>,
     pub dumps: Arc<Dumps>,
+    pub topics: Vec<Topic>,
     /// With their places in the topic: the oldest first.
     shapes: BTreeMap<Fingerprint, (i64, Arc<TableShape>)>,
 }
@@ -132,7 +142,7 @@ impl State {
 pub struct Control {
     tail: Tail,
     state: State,
-    /// Those of the last checkpoint, dumps and leader that were not looked at yet: most are replaced before.
+    /// Those of the last checkpoint, dumps, topics and leader that were not looked at yet: most are replaced before.
     pending: BTreeMap<&'static str, Vec<u8>>,
     /// Where what was not taken yet begins.
     next: i64,
@@ -228,6 +238,7 @@ impl Control {
             match key {
                 CHECKPOINT => self.state.covered = Some(parse(topic, key, entry.get())?),
                 LEADER => self.state.leader = Some(parse(topic, key, entry.get())?),
+                TOPICS => self.state.topics = parse::<Added>(topic, key, entry.get())?.topics,
                 _ => self.state.dumps = Arc::new(parse(topic, key, entry.get())?),
             }
             // What cannot be read is told each time.
@@ -258,6 +269,7 @@ fn take(
         CHECKPOINT => _ = pending.insert(CHECKPOINT, bytes.to_vec()),
         LEADER => _ = pending.insert(LEADER, bytes.to_vec()),
         DUMPS => _ = pending.insert(DUMPS, bytes.to_vec()),
+        TOPICS => _ = pending.insert(TOPICS, bytes.to_vec()),
         _ if key.starts_with(SHAPE) => {
             let (fingerprint, shape) = envelope::read_schema(bytes)?;
             state.shapes.insert(fingerprint, (record.offset, Arc::new(shape)));

@@ -37,6 +37,10 @@ pub enum KafkaError {
     TopicGone { topic: String },
     #[error("topic {topic} does not exist, and Kafka does not let it be made: {reason}")]
     TopicMissing { topic: String, reason: String },
+    #[error(
+        "table {table} cannot have topic {topic}, which {what}: capture stops before its first row. Leave it out with source.exclude; or,          with a new log.prefix, choose another log.topic"
+    )]
+    TopicName { topic: String, table: String, what: &'static str },
     #[error("{0}")]
     Setting(String),
     #[error("the control topic {topic} holds no log yet: the process that captures makes it at its start")]
@@ -152,6 +156,7 @@ impl KafkaError {
             Self::TooLarge { .. } => "KAFKA_RECORD_TOO_LARGE",
             Self::TopicGone { .. } => "KAFKA_TOPIC_GONE",
             Self::TopicMissing { .. } => "KAFKA_TOPIC_MISSING",
+            Self::TopicName { .. } => "KAFKA_TOPIC_NAME",
             Self::Setting(_) => "KAFKA_SETTING",
             Self::Absent { .. } => "KAFKA_LOG_ABSENT",
             Self::ControlLost { .. } => "KAFKA_CONTROL_LOST",

@@ -11,7 +11,7 @@ use rdkafka::topic_partition_list::Offset;
 use tracing::debug;
 
 use super::Cluster;
-use super::control::{CHECKPOINT, Covered, DUMPS, LEADER, Leader, parse};
+use super::control::{Added, CHECKPOINT, Covered, DUMPS, LEADER, Leader, TOPICS, parse};
 use super::error::KafkaError;
 use super::tail::{Next, Tail};
 
@@ -61,6 +61,9 @@ async fn follow_from(next: &mut Offset, cluster: &Cluster, board: &Board) -> Res
         }
         if *cluster.leads.borrow() {
             continue;
+        }
+        if record.key() == TOPICS.as_bytes() {
+            cluster.know(&parse::<Added>(topic, TOPICS, record.bytes())?.topics);
         }
         match record.key() {
             key if key == CHECKPOINT.as_bytes() => {

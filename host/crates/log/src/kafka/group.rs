@@ -12,6 +12,8 @@ use std::sync::mpsc::{self as blocking, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use mysync_change::pattern::Pattern;
+use mysync_change::topics::Topics;
 use mysync_pipeline::assignment::{self, Change, Changes};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -19,11 +21,12 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError as ClientError;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
 use super::client::{self, Parting};
 use super::error::KafkaError;
+use super::place;
 use super::settings::KafkaSettings;
 
 /// How long the group waits for those who work at partitions that it takes: a batch, and its fence.
@@ -33,9 +36,10 @@ const COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// How soon the thread sees that it is to end.
 const POLL: Duration = Duration::from_millis(100);
 const ANSWER_TIME: Duration = Duration::from_secs(10);
+
 /// A member, as long as it lives.
 pub struct Member {
-    topic: String,
+    topics: watch::Receiver<Topics>,
     consumer: Arc<BaseConsumer<Context>>,
     _parting: Parting<BaseConsumer<Context>>,
     ending: Arc<AtomicBool>,
@@ -44,6 +48,7 @@ pub struct Member {
 /// What the group calls back.
 struct Context {
     changes: mpsc::Sender<Change>,
+    topics: watch::Receiver<Topics>,
     /// Offsets that are to be committed.
     noted: Mutex<BTreeMap<u32, i64>>,
     ending: Arc<AtomicBool>,
@@ -51,38 +56,40 @@ struct Context {
 
 impl fmt::Debug for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Member").field("topic", &self.topic).finish_non_exhaustive()
+        f.debug_struct("Member").finish_non_exhaustive()
     }
 }
 
 impl Member {
-    /// Joins `group`, whose members share the partitions of `topic`. `left` is dropped once it has left the group.
+    /// Joins `group`, whose members share the partitions of the topics of `tables`, also of those that are added later. `left` is dropped once it
+    /// has left the group.
     pub fn join(
         settings: &KafkaSettings,
         group: &str,
-        topic: &str,
+        topics: watch::Receiver<Topics>,
+        tables: Vec<Pattern>,
         left: mpsc::Sender<()>,
     ) -> Result<(Self, Changes), KafkaError> {
         let doing = || format!("joining group {group}");
         let (changes, told) = assignment::channel();
         let ending = Arc::new(AtomicBool::new(false));
-        let context = Context { changes, noted: Mutex::default(), ending: ending.clone() };
+        let context = Context { changes, topics: topics.clone(), noted: Mutex::default(), ending: ending.clone() };
         let consumer: BaseConsumer<Context> =
             settings.member(group).create_with_context(context).map_err(|error| KafkaError::of(&doing(), &error))?;
-        consumer.subscribe(&[topic]).map_err(|error| KafkaError::of(&doing(), &error))?;
+        let mut subscription = Subscription { topics: topics.clone(), tables, names: Vec::new() };
+        subscription.follow(&consumer).map_err(|error| KafkaError::of(&doing(), &error))?;
         let consumer = Arc::new(consumer);
         let parting = Parting::of(&consumer);
         let (polled, group) = (consumer.clone(), group.to_owned());
         let keeping = ending.clone();
         let thread = std::thread::Builder::new().name("mysync-group".to_owned());
-        let at = topic.to_owned();
         thread
             .spawn(move || {
-                keep(polled, &group, &at, &keeping);
+                keep(polled, &group, subscription, &keeping);
                 drop(left);
             })
             .map_err(|error| KafkaError::Unreachable { doing: doing(), reason: error.to_string() })?;
-        Ok((Self { topic: topic.to_owned(), consumer, _parting: parting, ending }, told))
+        Ok((Self { topics, consumer, _parting: parting, ending }, told))
     }
 
     /// Asks the group whether this process is still one of it: a commit is refused to who is not. What is committed stays.
@@ -93,10 +100,10 @@ impl Member {
 
     /// Commits an offset, and waits for the answer.
     pub async fn commit(&self, partition: u32, offset: i64) -> Result<(), KafkaError> {
-        let (consumer, topic) = (self.consumer.clone(), self.topic.clone());
+        let (consumer, (topic, there)) = (self.consumer.clone(), place(&self.topics.borrow(), partition)?);
         self.blocking("committing an offset", move || {
             let mut offsets = TopicPartitionList::new();
-            offsets.add_partition_offset(&topic, partition as i32, Offset::Offset(offset))?;
+            offsets.add_partition_offset(&topic, there as i32, Offset::Offset(offset))?;
             consumer.commit(&offsets, CommitMode::Sync)
         })
         .await
@@ -104,12 +111,12 @@ impl Member {
 
     /// The offset that was last committed; none: never, or so long ago that the group was forgotten.
     pub async fn committed(&self, partition: u32) -> Result<Option<i64>, KafkaError> {
-        let (consumer, topic) = (self.consumer.clone(), self.topic.clone());
+        let (consumer, (topic, there)) = (self.consumer.clone(), place(&self.topics.borrow(), partition)?);
         self.blocking("reading a committed offset", move || {
             let mut asked = TopicPartitionList::new();
-            asked.add_partition(&topic, partition as i32);
+            asked.add_partition(&topic, there as i32);
             let committed = consumer.committed_offsets(asked, ANSWER_TIME)?;
-            let found = committed.find_partition(&topic, partition as i32).map(|element| element.offset());
+            let found = committed.find_partition(&topic, there as i32).map(|element| element.offset());
             Ok(match found {
                 Some(Offset::Offset(offset)) => Some(offset),
                 _ => None,
@@ -174,14 +181,16 @@ impl ClientContext for Context {
 
 impl ConsumerContext for Context {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, what: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        // One that somebody else has added to a topic is none of the log's.
+        let number = |topic: &str, partition: i32| self.topics.borrow().number(topic, u32::try_from(partition).ok()?);
         let partitions: Vec<u32> =
-            list.elements().iter().filter_map(|element| u32::try_from(element.partition()).ok()).collect();
+            list.elements().iter().filter_map(|element| number(element.topic(), element.partition())).collect();
         let done = match what {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
                 // From some place, so that none is looked for; and paused, so that nothing is read there.
                 let assigned = list.set_all_offsets(Offset::Offset(0)).and_then(|()| {
                     consumer.incremental_assign(list)?;
-                    if partitions.is_empty() { Ok(()) } else { consumer.pause(list) }
+                    if list.count() == 0 { Ok(()) } else { consumer.pause(list) }
                 });
                 if assigned.is_ok() {
                     let _ = self.changes.blocking_send(Change::Given(partitions));
@@ -207,10 +216,35 @@ impl ConsumerContext for Context {
     }
 }
 
+/// Which topics a member takes part in.
+struct Subscription {
+    topics: watch::Receiver<Topics>,
+    tables: Vec<Pattern>,
+    names: Vec<String>,
+}
+
+impl Subscription {
+    /// Takes part in those that there are now.
+    fn follow(&mut self, consumer: &BaseConsumer<Context>) -> Result<(), ClientError> {
+        let names: Vec<String> =
+            self.topics.borrow_and_update().of(&self.tables).map(|topic| topic.name.clone()).collect();
+        if names == self.names {
+            return Ok(());
+        }
+        self.names = names;
+        consumer.subscribe(&self.names.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+}
+
 /// Serves the member until it is to end; then it leaves the group.
-fn keep(consumer: Arc<BaseConsumer<Context>>, group: &str, topic: &str, ending: &AtomicBool) {
+fn keep(consumer: Arc<BaseConsumer<Context>>, group: &str, mut subscription: Subscription, ending: &AtomicBool) {
     let mut committed = Instant::now();
     while !ending.load(Relaxed) {
+        if subscription.topics.has_changed().unwrap_or(false)
+            && let Err(error) = subscription.follow(&consumer)
+        {
+            warn!(target: "mysync_log::kafka", group, %error, "the group is not told of new topics");
+        }
         if let Some(Err(error)) = consumer.poll(POLL) {
             match KafkaError::of(&format!("taking part in group {group}"), &error) {
                 // It goes on asking; whoever waits for it is told why it waits.
@@ -222,23 +256,26 @@ fn keep(consumer: Arc<BaseConsumer<Context>>, group: &str, topic: &str, ending: 
         }
         if committed.elapsed() >= COMMIT_EVERY {
             committed = Instant::now();
-            commit_noted(&consumer, topic);
+            commit_noted(&consumer);
         }
     }
-    commit_noted(&consumer, topic);
+    commit_noted(&consumer);
     info!(target: "mysync_log::kafka", group, "leaving the group");
     // Whoever asks it something at the moment lets go of it soon.
     drop(consumer);
 }
 
-fn commit_noted(consumer: &BaseConsumer<Context>, topic: &str) {
-    let noted = std::mem::take(&mut *consumer.context().noted());
+fn commit_noted(consumer: &BaseConsumer<Context>) {
+    let context = consumer.context();
+    let noted = std::mem::take(&mut *context.noted());
     if noted.is_empty() {
         return;
     }
     let mut offsets = TopicPartitionList::new();
     for (partition, offset) in noted {
-        let _ = offsets.add_partition_offset(topic, partition as i32, Offset::Offset(offset));
+        if let Ok((topic, there)) = place(&context.topics.borrow(), partition) {
+            let _ = offsets.add_partition_offset(&topic, there as i32, Offset::Offset(offset));
+        }
     }
     if let Err(error) = consumer.commit(&offsets, CommitMode::Async) {
         debug!(target: "mysync_log::kafka", %error, "offsets were not committed: they are hints");

@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, mpsc};
 use super::admin::Admin;
 use super::control::Control;
 use super::error::KafkaError;
-use super::preflight::{self, Breach};
+use super::preflight::{self, Breach, Facts};
 use super::reader::KafkaReader;
 use super::settings::KafkaSettings;
 use super::{Cluster, KafkaReaders, Known};
@@ -40,27 +40,32 @@ pub struct Outside {
 
 /// Looks at a cluster and the log on it.
 pub async fn look(settings: KafkaSettings) -> Result<Outside, KafkaError> {
-    let facts = preflight::look(&Admin::new(&settings)?, &settings, false).await?;
-    let (name, missing) = (facts.cluster.clone(), facts.missing.clone());
-    let (allowed, refused) = (facts.allowed.clone(), facts.refused.clone());
+    let admin = Admin::new(&settings)?;
+    let mut facts = preflight::look(&admin, &settings, &[]).await?;
+    let has_control = !facts.missing.contains(&settings.control_topic());
     // Nobody waits for members: there are none.
     let (members, _) = mpsc::channel(1);
-    let cluster = Cluster::new(settings, facts, members);
-    let (topic, control) = (cluster.topic().to_owned(), cluster.settings.control_topic());
-    let log = if missing.contains(&control) { None } else { known(cluster).await? };
-    let records_gone = log.is_some() && missing.contains(&topic);
-    Ok(Outside { cluster: name, missing, allowed, refused, log, records_gone })
+    let cluster = Arc::new(Cluster::new(settings, facts.message_bytes_max, facts.cluster.clone(), members));
+    let log = if has_control { known(&cluster).await? } else { None };
+    let topics = cluster.topics();
+    if !topics.added().is_empty() {
+        facts = preflight::look(&admin, &cluster.settings, topics.added()).await?;
+    }
+    let Facts { cluster, missing, allowed, refused, .. } = facts;
+    let records_gone = log.is_some() && topics.list().iter().any(|topic| missing.contains(&topic.name));
+    Ok(Outside { cluster, missing, allowed, refused, log, records_gone })
 }
 
 /// The log that the control topic tells of.
-async fn known(cluster: Cluster) -> Result<Option<(Seen, KafkaReaders)>, KafkaError> {
-    let mut control = Control::new(&cluster, &cluster.settings.capture_name())?;
+async fn known(cluster: &Arc<Cluster>) -> Result<Option<(Seen, KafkaReaders)>, KafkaError> {
+    let mut control = Control::new(cluster, &cluster.settings.capture_name())?;
     let state = control.catch_up().await?;
     let Some((id, identity)) = &state.identity else { return Ok(None) };
     cluster.check_routing(identity)?;
-    let seen = Seen { id: *id, partitions: identity.routing.partitions, checkpoint: state.checkpoint() };
+    cluster.know(&state.topics);
+    let seen = Seen { id: *id, partitions: cluster.topics().partitions(), checkpoint: state.checkpoint() };
     let known = Known { id: seen.id, control: Arc::new(Mutex::new(control)) };
-    Ok(Some((seen, KafkaReaders { cluster: Arc::new(cluster), known: Arc::new(Mutex::new(Some(known))) })))
+    Ok(Some((seen, KafkaReaders { cluster: cluster.clone(), known: Arc::new(Mutex::new(Some(known))) })))
 }
 
 impl KafkaReader {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use mysync_change::topics::Topic;
+
 use super::admin::{Admin, Found, Values, Wanted};
 use super::error::KafkaError;
 use super::settings::{Cleanup, KafkaSettings, SESSION_TIMEOUT};
@@ -41,69 +43,84 @@ pub struct Breach {
     pub setting: &'static str,
     /// With the way on.
     pub what: String,
+    /// Nothing works with it: it cannot be allowed.
+    pub is_fatal: bool,
 }
 
-/// Makes missing topics, and checks everything.
+/// Checks everything, and makes missing topics once nothing is to be said against the rest.
 pub async fn prepare(admin: &Admin, settings: &KafkaSettings) -> Result<Facts, KafkaError> {
-    let facts = look(admin, settings, true).await?;
-    if facts.refused.is_empty() {
+    let facts = look(admin, settings, &[]).await?;
+    refuse(&facts.refused)?;
+    let missing: Vec<Wanted> =
+        wanted(settings, &[]).into_iter().filter(|wanted| facts.missing.contains(&wanted.name)).collect();
+    if missing.is_empty() {
         return Ok(facts);
     }
-    let all: Vec<&str> = facts.refused.iter().map(|breach| breach.what.as_str()).collect();
-    let names: Vec<String> = facts.refused.iter().map(|breach| format!("\"{}\"", breach.setting)).collect();
-    Err(KafkaError::Setting(format!(
-        "{}. Whoever can live with that says so by name: log.allow = [{}]",
-        all.join(". "),
-        names.join(", ")
-    )))
+    for wanted in &missing {
+        make(admin, settings, wanted).await?;
+    }
+    let facts = look(admin, settings, &[]).await?;
+    refuse(&facts.refused)?;
+    Ok(facts)
 }
 
-/// Checks everything that is there; what is not is made if it may.
-pub async fn look(admin: &Admin, settings: &KafkaSettings, make: bool) -> Result<Facts, KafkaError> {
+/// Checks everything that is there, and topics that the log has added. What is not there would be made as it has to be.
+pub async fn look(admin: &Admin, settings: &KafkaSettings, added: &[Topic]) -> Result<Facts, KafkaError> {
     let (cluster, brokers) = admin.cluster().await?;
     let (mut breaches, mut missing) = (Vec::new(), Vec::new());
     let mut message_bytes_max = usize::MAX;
-    for wanted in wanted(settings) {
+    for wanted in wanted(settings, added) {
         let found = match admin.find(&wanted.name).await? {
             Some(found) => found,
-            None if make => {
-                admin.make(&wanted, settings.replication).await?;
-                let made = await_topic(admin, &wanted.name).await?;
-                let missing = || "it was made, and is not there".to_owned();
-                made.ok_or_else(|| KafkaError::TopicMissing { topic: wanted.name.clone(), reason: missing() })?
-            }
-            // It would be made like this.
             None => {
                 missing.push(wanted.name.clone());
-                let as_wanted = wanted.settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
-                let (partitions, replicas) = (wanted.partitions, settings.replication.into());
-                Found { partitions, replicas, settings: as_wanted.collect() }
+                wanted.as_made(settings.replication)
             }
         };
-        if found.partitions != wanted.partitions {
-            return Err(KafkaError::Routing {
-                stored: format!("{} partitions of topic {}", found.partitions, wanted.name),
-                configured: format!("{} partitions", wanted.partitions),
-            });
-        }
-        check(settings, &wanted, &found, &mut breaches);
-        let max = number(&found.settings, "max.message.bytes").map_or(MESSAGE_BYTES_DEFAULT, |max| max as usize);
-        message_bytes_max = message_bytes_max.min(max);
-        if max < MESSAGE_BYTES_LEAST {
-            breaches.push(Breach {
-                setting: "max.message.bytes",
-                what: format!(
-                    "topic {} has max.message.bytes={max}, which is less than many rows in one message take: set it to {MESSAGE_BYTES}",
-                    wanted.name
-                ),
-            });
-        }
+        message_bytes_max = message_bytes_max.min(check(settings, &wanted, &found, &mut breaches)?);
     }
     if let Some(id) = brokers.first() {
         check_broker(&admin.broker(*id).await?, brokers.len(), &mut breaches);
     }
-    let (allowed, refused) = breaches.into_iter().partition(|breach| settings.allows(breach.setting));
+    let (allowed, refused) =
+        breaches.into_iter().partition(|breach| !breach.is_fatal && settings.allows(breach.setting));
     Ok(Facts { message_bytes_max, cluster, missing, allowed, refused })
+}
+
+/// Checks a topic that the log has added, or makes it. Answers the largest message that it takes.
+pub async fn records(admin: &Admin, settings: &KafkaSettings, topic: &Topic) -> Result<usize, KafkaError> {
+    let wanted = records_in(settings, &topic.name, topic.partitions);
+    let found = match admin.find(&topic.name).await? {
+        Some(found) => found,
+        None => make(admin, settings, &wanted).await?,
+    };
+    let mut breaches = Vec::new();
+    let message_bytes_max = check(settings, &wanted, &found, &mut breaches)?;
+    breaches.retain(|breach| breach.is_fatal || !settings.allows(breach.setting));
+    refuse(&breaches)?;
+    Ok(message_bytes_max)
+}
+
+fn refuse(breaches: &[Breach]) -> Result<(), KafkaError> {
+    if breaches.is_empty() {
+        return Ok(());
+    }
+    let all: Vec<&str> = breaches.iter().map(|breach| breach.what.as_str()).collect();
+    let can_be_allowed = breaches.iter().filter(|breach| !breach.is_fatal);
+    let mut names: Vec<String> = can_be_allowed.map(|breach| format!("\"{}\"", breach.setting)).collect();
+    names.dedup();
+    let way_out = match names.as_slice() {
+        [] => String::new(),
+        names => format!(". Whoever can live with that says so by name: log.allow = [{}]", names.join(", ")),
+    };
+    Err(KafkaError::Setting(format!("{}{way_out}", all.join(". "))))
+}
+
+async fn make(admin: &Admin, settings: &KafkaSettings, wanted: &Wanted) -> Result<Found, KafkaError> {
+    admin.make(wanted, settings.replication).await?;
+    let missing = || "it was made, and is not there".to_owned();
+    let made = await_topic(admin, &wanted.name).await?;
+    made.ok_or_else(|| KafkaError::TopicMissing { topic: wanted.name.clone(), reason: missing() })
 }
 
 /// A topic that was just made, or a broker that was just started, is known everywhere a moment later.
@@ -117,19 +134,27 @@ pub async fn await_topic(admin: &Admin, topic: &str) -> Result<Option<Found>, Ka
     Ok(None)
 }
 
-fn wanted(settings: &KafkaSettings) -> [Wanted; 3] {
-    let in_sync = if settings.replication > 1 { 2 } else { 1 };
-    let always = |more: Vec<(&'static str, String)>| {
-        let mut all = vec![
-            ("min.insync.replicas", in_sync.to_string()),
-            ("unclean.leader.election.enable", "false".to_owned()),
-            ("max.message.bytes", MESSAGE_BYTES.to_string()),
-        ];
-        all.extend(more);
-        all
-    };
+/// The topics that every log has, and those that this one has added.
+fn wanted(settings: &KafkaSettings, added: &[Topic]) -> Vec<Wanted> {
+    let control = vec![
+        ("cleanup.policy", "compact".to_owned()),
+        ("segment.bytes", CONTROL_SEGMENT_BYTES.to_string()),
+        ("segment.ms", CONTROL_SEGMENT_MS.to_string()),
+        ("min.cleanable.dirty.ratio", "0.2".to_owned()),
+    ];
+    // Nobody looks at orders of before.
+    let orders = vec![("cleanup.policy", "delete".to_owned()), ("retention.ms", ORDERS_MS.to_string())];
+    let topics = settings.topics().with(added.iter().cloned());
+    let records = topics.list().iter().map(|topic| records_in(settings, &topic.name, topic.partitions));
+    let beside = [(settings.control_topic(), control), (settings.orders_topic(), orders)];
+    let beside = beside.map(|(name, more)| Wanted { name, partitions: 1, settings: always(settings, more) });
+    records.chain(beside).collect()
+}
+
+/// A topic with records.
+fn records_in(settings: &KafkaSettings, name: &str, partitions: u32) -> Wanted {
     let retention = settings.retention.as_millis().to_string();
-    let records = match settings.cleanup {
+    let more = match settings.cleanup {
         Cleanup::Delete => vec![
             ("cleanup.policy", "delete".to_owned()),
             ("retention.ms", retention),
@@ -141,28 +166,47 @@ fn wanted(settings: &KafkaSettings) -> [Wanted; 3] {
             ("delete.retention.ms", retention),
         ],
     };
-    let control = vec![
-        ("cleanup.policy", "compact".to_owned()),
-        ("segment.bytes", CONTROL_SEGMENT_BYTES.to_string()),
-        ("segment.ms", CONTROL_SEGMENT_MS.to_string()),
-        ("min.cleanable.dirty.ratio", "0.2".to_owned()),
+    Wanted { name: name.to_owned(), partitions, settings: always(settings, more) }
+}
+
+fn always(settings: &KafkaSettings, more: Vec<(&'static str, String)>) -> Vec<(&'static str, String)> {
+    let in_sync = if settings.replication > 1 { 2 } else { 1 };
+    let mut all = vec![
+        ("min.insync.replicas", in_sync.to_string()),
+        ("unclean.leader.election.enable", "false".to_owned()),
+        ("max.message.bytes", MESSAGE_BYTES.to_string()),
     ];
-    // Nobody looks at orders of before.
-    let orders = vec![("cleanup.policy", "delete".to_owned()), ("retention.ms", ORDERS_MS.to_string())];
-    [
-        Wanted { name: settings.topic.clone(), partitions: settings.partitions, settings: always(records) },
-        Wanted { name: settings.control_topic(), partitions: 1, settings: always(control) },
-        Wanted { name: settings.orders_topic(), partitions: 1, settings: always(orders) },
-    ]
+    all.extend(more);
+    all
+}
+
+impl Wanted {
+    /// What it would be if it was made now.
+    fn as_made(&self, replication: u16) -> Found {
+        let settings = self.settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        Found { partitions: self.partitions, replicas: replication.into(), settings }
+    }
 }
 
 fn number(values: &Values, name: &str) -> Option<i64> {
     values.get(name)?.parse().ok()
 }
 
-fn check(settings: &KafkaSettings, wanted: &Wanted, found: &Found, breaches: &mut Vec<Breach>) {
+/// Answers the largest message that the topic takes.
+fn check(
+    settings: &KafkaSettings,
+    wanted: &Wanted,
+    found: &Found,
+    breaches: &mut Vec<Breach>,
+) -> Result<usize, KafkaError> {
     let topic = &wanted.name;
-    let mut find = |setting, what: String| breaches.push(Breach { setting, what });
+    if found.partitions != wanted.partitions {
+        return Err(KafkaError::Routing {
+            stored: format!("{} partitions of topic {topic}", found.partitions),
+            configured: format!("{} partitions", wanted.partitions),
+        });
+    }
+    let mut find = |setting, what: String| breaches.push(Breach { setting, what, is_fatal: false });
     let values = &found.settings;
     let cure = |setting: &str, value: &str| {
         format!("kafka-configs --alter --topic {topic} --add-config {setting}={value} mends that")
@@ -195,17 +239,6 @@ fn check(settings: &KafkaSettings, wanted: &Wanted, found: &Found, breaches: &mu
             ),
         );
     }
-    let policy = values.get("cleanup.policy").map_or("delete", String::as_str);
-    let asked = wanted.settings.iter().find(|(name, _)| *name == "cleanup.policy").map_or("delete", |(_, value)| value);
-    if policy != asked {
-        find(
-            "cleanup.policy",
-            format!(
-                "topic {topic} has cleanup.policy={policy}, and it has to be {asked}: {}",
-                cure("cleanup.policy", asked)
-            ),
-        );
-    }
     let by_size = wanted.settings.iter().any(|(name, _)| *name == "retention.bytes");
     if let Some(bytes) = number(values, "retention.bytes").filter(|bytes| by_size && *bytes >= 0) {
         find(
@@ -232,11 +265,29 @@ fn check(settings: &KafkaSettings, wanted: &Wanted, found: &Found, breaches: &mu
             );
         }
     }
+    let policy = values.get("cleanup.policy").map_or("delete", String::as_str);
+    let asked = wanted.settings.iter().find(|(name, _)| *name == "cleanup.policy").map_or("delete", |(_, value)| value);
+    if policy != asked {
+        let what = format!(
+            "topic {topic} has cleanup.policy={policy}, and it has to be {asked}: {}",
+            cure("cleanup.policy", asked)
+        );
+        // Rows that share a message have no key, and a compacted topic takes nothing without one.
+        breaches.push(Breach { setting: "cleanup.policy", what, is_fatal: asked == "delete" });
+    }
+    let max = number(values, "max.message.bytes").map_or(MESSAGE_BYTES_DEFAULT, |max| max as usize);
+    if max < MESSAGE_BYTES_LEAST {
+        let what = format!(
+            "topic {topic} has max.message.bytes={max}, which is less than many rows in one message take: set it to {MESSAGE_BYTES}"
+        );
+        breaches.push(Breach { setting: "max.message.bytes", what, is_fatal: false });
+    }
+    Ok(max)
 }
 
 /// What tells of its age a broker says by what it can be set to.
 fn check_broker(values: &Values, brokers: usize, breaches: &mut Vec<Breach>) {
-    let mut find = |setting, what: String| breaches.push(Breach { setting, what });
+    let mut find = |setting, what: String| breaches.push(Breach { setting, what, is_fatal: false });
     if values.contains_key("inter.broker.protocol.version") {
         find(
             "broker.version",

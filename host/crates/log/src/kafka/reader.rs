@@ -71,7 +71,11 @@ impl Reading {
 pub struct KafkaReader {
     reading: Reading,
     group: String,
+    /// Of the log.
     partition: u32,
+    /// The topic that it is in, and which one it is there.
+    topic: String,
+    there: u32,
     /// Reads on from a place that was found; none: it has no place.
     stream: Option<Tail>,
     /// Whether everything was read that was there when it was last looked at.
@@ -88,10 +92,13 @@ pub struct KafkaReader {
 
 impl KafkaReader {
     pub fn new(reading: Reading, group: &str, partition: u32) -> Result<Self, KafkaError> {
+        let (topic, there) = reading.cluster.place(partition)?;
         Ok(Self {
             reading,
             group: group.to_owned(),
             partition,
+            topic,
+            there,
             stream: None,
             at_end: false,
             at: None,
@@ -103,7 +110,7 @@ impl KafkaReader {
 
     /// Looks for places. Made when it is needed, which is seldom.
     pub(super) fn search(&self) -> Result<Search, KafkaError> {
-        Search::new(&self.reading.cluster, self.reading.id, &self.group, self.partition)
+        Search::new(&self.reading.cluster, self.reading.id, &self.group, &self.topic, self.there)
     }
 
     /// Where the group last was: the search begins there.
@@ -121,8 +128,8 @@ impl KafkaReader {
     }
 
     fn go_to(&mut self, seq: u64, offset: i64) -> Result<(), KafkaError> {
-        let cluster = &self.reading.cluster;
-        let stream = Tail::from(cluster, &self.group, cluster.topic(), self.partition, Offset::Offset(offset))?;
+        let at = Offset::Offset(offset);
+        let stream = Tail::from(&self.reading.cluster, &self.group, &self.topic, self.there, at)?;
         self.stream = Some(stream);
         self.passed.clear();
         self.passed.push_back((seq, offset));
@@ -152,8 +159,8 @@ impl KafkaReader {
                 tokio::time::sleep(AGREE_PAUSE).await;
                 continue;
             }
-            let (cluster, partition) = (&self.reading.cluster, self.partition);
-            let (topic, control) = (cluster.topic().to_owned(), cluster.settings.control_topic());
+            let (cluster, partition) = (&self.reading.cluster, self.there);
+            let (topic, control) = (self.topic.clone(), cluster.settings.control_topic());
             match (settled, last > place.seq) {
                 (true, true) => return Ok(Found::Trimmed { start: last }),
                 (true, false) => return Err(KafkaError::TailLost { topic, partition, last, seq: place.seq }),
@@ -232,11 +239,7 @@ impl KafkaReader {
                 if !self.is_stuck().await? {
                     return Ok(false);
                 }
-                warn!(
-                    topic = self.reading.cluster.topic(),
-                    partition = self.partition,
-                    "nothing comes though there is more"
-                );
+                warn!(topic = self.topic, partition = self.there, "nothing comes though there is more");
                 self.go_behind(after).await?;
                 continue;
             };

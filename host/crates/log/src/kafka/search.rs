@@ -36,8 +36,8 @@ pub struct Following {
 }
 
 impl Search {
-    pub fn new(cluster: &Cluster, id: LogId, group: &str, partition: u32) -> Result<Self, KafkaError> {
-        Ok(Self { tail: Tail::search(cluster, group, cluster.topic(), partition)?, id })
+    pub fn new(cluster: &Cluster, id: LogId, group: &str, topic: &str, partition: u32) -> Result<Self, KafkaError> {
+        Ok(Self { tail: Tail::search(cluster, group, topic, partition)?, id })
     }
 
     /// The first message that holds a record behind `seq`. A `hint` is an offset where it may be.

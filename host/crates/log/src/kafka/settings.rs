@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mysync_change::topics::Topics;
 use rdkafka::ClientConfig;
 
 /// librdkafka's own names for it.
@@ -52,9 +53,11 @@ pub struct KafkaSettings {
     pub brokers: String,
     /// What every topic, group and transaction of this log is called after.
     pub prefix: String,
-    /// Where the records are.
+    /// Where the records are, unless tables have topics of their own.
     pub topic: String,
-    /// Of the topics, when they are made.
+    /// What those are called, with `{database}` and `{table}` in it.
+    pub by_table: Option<String>,
+    /// Of each topic that tables' rows are in.
     pub partitions: u32,
     pub replication: u16,
     pub cleanup: Cleanup,
@@ -88,6 +91,14 @@ impl KafkaSettings {
     /// Whether the operator can live with what this name stands for.
     pub fn allows(&self, name: &str) -> bool {
         self.allow.iter().any(|allowed| allowed == name)
+    }
+
+    /// The topics with records that a log begins with.
+    pub fn topics(&self) -> Topics {
+        match &self.by_table {
+            None => Topics::one(&self.topic, self.partitions),
+            Some(template) => Topics::by_table(&self.topic, template, self.partitions),
+        }
     }
 
     pub fn control_topic(&self) -> String {

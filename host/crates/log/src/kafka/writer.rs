@@ -7,6 +7,7 @@
 //! the control topic then says how far the log has come. Who was fenced joins the group anew, and waits until it is given the lead.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use mysync_change::block::{BlockBuilder, Message};
@@ -14,18 +15,21 @@ use mysync_change::dump::Dumps;
 use mysync_change::envelope::{self, LogId};
 use mysync_change::position::Checkpoint;
 use mysync_change::routing::Layout;
+use mysync_change::topics::Topics;
 use mysync_pipeline::assignment::{Change, Changes};
 use mysync_pipeline::failure::Failure;
 use mysync_pipeline::ports::{Lead, LogWriter};
 use mysync_pipeline::status::{Board, State as Shown, now_us};
+use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use super::Cluster;
-use super::control::{self, CHECKPOINT, Control, Covered, DUMPS, Identity, LEADER, LOG, Leader};
+use super::admin::Admin;
+use super::control::{self, Added, CHECKPOINT, Control, Covered, DUMPS, Identity, LEADER, LOG, Leader, TOPICS};
 use super::error::KafkaError;
 use super::group::Member;
 use super::producer::{Outgoing, Producer};
-use super::{process_name, random_id};
+use super::{preflight, process_name, random_id};
 use crate::sequence;
 
 /// How often a candidate that was given the lead asks whether it still has it, and how long it waits in between: longer than others take to
@@ -79,9 +83,9 @@ impl KafkaWriter {
         let candidate = match &mut self.candidate {
             Some(candidate) => candidate,
             None => {
-                let group = settings.capture_name();
-                let (member, changes) =
-                    Member::join(settings, &group, &settings.control_topic(), self.cluster.members.clone())?;
+                let (group, members) = (settings.capture_name(), self.cluster.members.clone());
+                let topics = watch::Sender::new(Topics::one(settings.control_topic(), 1)).subscribe();
+                let (member, changes) = Member::join(settings, &group, topics, Vec::new(), members)?;
                 self.candidate.insert(Candidate { member, changes, answered: false, chosen: false })
             }
         };
@@ -120,33 +124,38 @@ impl KafkaWriter {
         self.wait_chosen().await?;
         let cluster = &self.cluster;
         cluster.check_topics().await?;
-        let mut producer = Producer::take_over(&cluster.settings, cluster.message_bytes_max).await?;
+        let mut producer = Producer::take_over(&cluster.settings, cluster.message_bytes_max.load(Relaxed)).await?;
         // Read back, this tells that everything from before was read.
         let leader = Leader { token: random_id().to_string(), name: process_name() };
         let topic = cluster.settings.control_topic();
         write(&mut producer, &topic, &[(LEADER, control::to_json(&topic, LEADER, &leader)?)]).await?;
         let mut control = Control::new(cluster, &cluster.settings.capture_name())?;
         let state = control.read_to(&leader.token).await?;
-        let (id, lasts) = match &state.identity {
+        let topics = cluster.settings.topics().with(state.topics.iter().cloned());
+        let (id, mut lasts) = match &state.identity {
             Some((id, identity)) => {
                 cluster.check_routing(identity)?;
-                let none = vec![0; cluster.routing.partitions as usize];
-                (*id, state.covered.as_ref().map_or(none, |covered| covered.lasts.clone()))
+                (*id, state.covered.as_ref().map_or(Vec::new(), |covered| covered.lasts.clone()))
             }
             None => {
-                cluster.check_empty().await?;
+                for topic in topics.list() {
+                    cluster.check_empty(topic).await?;
+                }
                 let id = random_id();
-                let identity = Identity { id: id.to_string(), routing: cluster.routing, created_us: now_us() };
+                let (routing, created_us) = (cluster.routing.clone(), now_us());
+                let identity = Identity { id: id.to_string(), routing, created_us };
                 write(&mut producer, &topic, &[(LOG, control::to_json(&topic, LOG, &identity)?)]).await?;
                 info!(log = %id, prefix = cluster.settings.prefix, "a new log begins");
-                (id, vec![0; cluster.routing.partitions as usize])
+                (id, Vec::new())
             }
         };
+        lasts.resize(topics.partitions() as usize, 0);
+        cluster.topics.send_replace(topics.clone());
         let next_seq = sequence::first(lasts.iter().copied().max().unwrap_or(0), now_us());
         let (checkpoint, dumps) = (state.checkpoint(), state.dumps.clone());
         self.set_leading(Some(Leading { producer, id, lasts: lasts.clone(), dumps, began: None }));
         info!(log = %id, "leading: this process captures");
-        Ok(Lead { log_id: id, next_seq, prevs: lasts, checkpoint })
+        Ok(Lead { log_id: id, next_seq, prevs: lasts, topics, checkpoint })
     }
 
     async fn store(&mut self, block: Option<&BlockBuilder>, checkpoint: &Checkpoint) -> Result<(), KafkaError> {
@@ -200,9 +209,15 @@ impl Leading {
         if !pace.is_zero() {
             tokio::time::sleep(pace).await;
         }
-        *began = Some(Instant::now());
         let topic = cluster.settings.control_topic();
         let mut controls: Vec<(String, Vec<u8>)> = Vec::new();
+        let topics = block.topics();
+        if block.has_new_topics() {
+            make_new(cluster, topics).await?;
+            let added = Added { topics: topics.added().to_vec() };
+            controls.push((TOPICS.to_owned(), control::to_json(&topic, TOPICS, &added)?));
+        }
+        *began = Some(Instant::now());
         for (fingerprint, shape) in block.shapes() {
             controls.push((control::shape_key(*fingerprint), envelope::write_schema(*id, shape)?));
         }
@@ -211,8 +226,9 @@ impl Leading {
             controls.push((DUMPS.to_owned(), control::to_json(&topic, DUMPS, &*checkpoint.dumps)?));
         }
         let parts = block.partitions();
+        let former = lasts.iter().copied().chain(std::iter::repeat(0));
         let now: Vec<u64> =
-            lasts.iter().zip(parts).map(|(last, part)| if part.is_empty() { *last } else { part.last_seq }).collect();
+            parts.iter().zip(former).map(|(part, last)| if part.is_empty() { last } else { part.last_seq }).collect();
         let committed = parts.iter().map(|part| (!part.is_empty()).then_some((part.oldest_us, part.committed_us)));
         let covered = Covered {
             checkpoint: checkpoint.clone(),
@@ -223,11 +239,12 @@ impl Leading {
         controls.push((CHECKPOINT.to_owned(), control::to_json(&topic, CHECKPOINT, &covered)?));
 
         producer.begin()?;
-        for (partition, part) in (0..).zip(parts) {
+        let places = topics.list().iter().flat_map(|topic| (0..topic.partitions).map(|there| (&*topic.name, there)));
+        for ((topic, partition), part) in places.zip(parts) {
             for message in part.messages() {
-                cluster.check_size(&message)?;
+                cluster.check_size(topic, &message)?;
                 let Message { key, bytes, is_tombstone, .. } = message;
-                producer.send(Outgoing { topic: cluster.topic(), partition, key, bytes, is_tombstone }).await?;
+                producer.send(Outgoing { topic, partition, key, bytes, is_tombstone }).await?;
             }
         }
         for (key, bytes) in &controls {
@@ -237,6 +254,7 @@ impl Leading {
         producer.commit().await?;
         *lasts = covered.lasts;
         dumps.clone_from(&checkpoint.dumps);
+        cluster.know(topics.added());
         Ok(())
     }
 
@@ -256,6 +274,24 @@ impl Leading {
         let json = control::to_json(&topic, CHECKPOINT, &covered)?;
         write(&mut self.producer, &topic, &[(CHECKPOINT, json)]).await
     }
+}
+
+/// Makes topics that tables were given since, and checks them: the log knows of none of them yet.
+async fn make_new(cluster: &Cluster, topics: &Topics) -> Result<(), KafkaError> {
+    let known = cluster.topics().added().len();
+    let admin = Admin::new(&cluster.settings)?;
+    for topic in topics.added().iter().skip(known) {
+        cluster.check_name(topic)?;
+        let bytes_max = preflight::records(&admin, &cluster.settings, topic).await?;
+        if bytes_max < cluster.message_bytes_max.fetch_min(bytes_max, Relaxed) {
+            let reason =
+                format!("topic {} takes messages of {bytes_max} bytes, which takes another producer", topic.name);
+            return Err(KafkaError::Transaction { reason });
+        }
+        cluster.check_empty(topic).await?;
+        info!(topic = topic.name, partitions = topic.partitions, "a table has a topic of its own");
+    }
+    Ok(())
 }
 
 /// Writes control records in a transaction of their own.

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use mysync_change::block::BlockBuilder;
-use mysync_change::envelope::LogId;
 use mysync_change::image::{self, Value};
 use mysync_change::position::{Checkpoint, FilePosition, SourcePosition, TransactionId};
 use mysync_change::rows::Operation;
@@ -20,7 +19,7 @@ use mysync_change::schema::Fingerprint;
 use mysync_e2e_tests::bench::{Figures, arguments, brokers, said};
 use mysync_e2e_tests::figures::median;
 use mysync_log::kafka::{Cleanup, Compression, KafkaLog, KafkaSettings, KafkaWriter};
-use mysync_pipeline::ports::LogWriter;
+use mysync_pipeline::ports::{Lead, LogWriter};
 use mysync_test_support::{Kafka, Random};
 
 use plain::Plain;
@@ -67,7 +66,7 @@ async fn main() -> Result<()> {
         let settings = settings(&kafka, group_time, options.nodes)?;
         let log = KafkaLog::open(settings.clone()).await?;
         let mut writer = log.writer(Arc::default());
-        let id = writer.lead().await.map_err(|failure| anyhow::anyhow!("{failure:?}"))?.log_id;
+        let lead = writer.lead().await.map_err(|failure| anyhow::anyhow!("{failure:?}"))?;
         let topics = ["plain", "plain.control"];
         for topic in topics {
             let copies = i32::try_from(options.nodes)?;
@@ -76,7 +75,7 @@ async fn main() -> Result<()> {
         }
         for kib in &options.kib {
             let figures = figures.with("group_time_ms", group_time.as_millis() as u64).with("group_kib", *kib);
-            let block = block(id, *kib as usize * 1024)?;
+            let block = block(&lead, *kib as usize * 1024)?;
             compare(&figures, &options, &settings, &mut writer, &block).await?;
         }
         drop(writer);
@@ -155,6 +154,7 @@ fn settings(kafka: &Kafka, group_time: Duration, nodes: u32) -> Result<KafkaSett
     Ok(KafkaSettings {
         brokers: kafka.brokers(),
         topic: prefix.clone(),
+        by_table: None,
         prefix,
         partitions: 1,
         replication: u16::try_from(nodes)?,
@@ -169,8 +169,8 @@ fn settings(kafka: &Kafka, group_time: Duration, nodes: u32) -> Result<KafkaSett
 }
 
 /// Rows of W1 of one transaction, so many bytes of them. It is sent again and again: nobody reads it.
-fn block(id: LogId, bytes: usize) -> Result<BlockBuilder> {
-    let mut block = BlockBuilder::new(id, 1, &[0]);
+fn block(lead: &Lead, bytes: usize) -> Result<BlockBuilder> {
+    let mut block = BlockBuilder::new(lead.log_id, 1, &[0]).in_topics(lead.topics.clone());
     block.begin(TransactionId { gtid: None, file: "binlog.000001".into(), offset: 4 }, 1);
     let mut random = Random::new(4711);
     let mut hex = |words| (0..words).map(|_| format!("{:016x}", random.number())).collect::<String>();

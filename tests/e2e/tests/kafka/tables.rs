@@ -1,0 +1,114 @@
+//! A topic for each table: made with its first row, delivered by whoever has writers for it, and the same after any crash.
+
+use anyhow::{Result, ensure};
+use mysync_e2e_tests::load::Load;
+use mysync_e2e_tests::{OnKafka, Options, World, clusters, shop};
+use mysync_test_support::{Kafka, Random, until};
+
+use crate::crew::{Worker, leader, options, wait_through, well, well_in_partitions};
+
+/// What the names of the tables are in those of topics.
+const SHOP: [&str; 4] = ["users", "orders", "bulk", "visits"];
+const ODD: &str = "odd-2d-name-20--e9-";
+
+fn topic_of(test: &str, table: &str) -> String {
+    format!("{test}-shop-{table}")
+}
+
+fn by_table<'t>(kafka: &Kafka, test: &str, log: &'static str, tables: impl IntoIterator<Item = &'t str>) -> Options {
+    let of_tables = tables.into_iter().map(|table| topic_of(test, table));
+    let topics = [test.to_owned()].into_iter().chain(of_tables).collect();
+    let kafka_log = OnKafka { topics, ..OnKafka::new(kafka, test) };
+    Options { log, kafka: Some(kafka_log), ..options(kafka, test) }
+}
+
+const TWO_EACH: &str = "partitions = 2\ntopic = \"{prefix}-{database}-{table}\"";
+const ONE_EACH: &str = "topic = \"{prefix}-{database}-{table}\"";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_table_has_a_topic_of_its_own_through_kills_of_any_process() -> Result<()> {
+    let test = "each_table_has_a_topic_of_its_own_through_kills_of_any_process";
+    let Some(kafka) = clusters::shared(test)? else { return Ok(()) };
+    let tables = SHOP.into_iter().chain([ODD]);
+    let options = Options { writers: shop::without_dumps(), ..by_table(&kafka, test, TWO_EACH, tables.clone()) };
+    let Some(world) = World::start(test, options.clone()).await? else { return Ok(()) };
+    let mut random = Random::from_env();
+    let mut workers = vec![Worker::start(&world, "run").await?, Worker::new(&world, "run")?];
+    workers[1].restart(&world)?;
+    let mut delivers = Worker::start(&world, "deliver").await?;
+    // Before the first row of a table nobody knows of its topic.
+    let load = Load::start(&world.mysql, &mut random, &[]);
+    for round in 0..4 {
+        wait_through(&world).await?;
+        let leads = leader(&workers).await?;
+        if round % 2 == 0 {
+            workers[leads].restart(&world)?;
+        } else {
+            delivers.restart(&world)?;
+        }
+    }
+    // A name that no topic can have as it is.
+    world
+        .mysql
+        .exec("CREATE TABLE shop.`odd-name é` (id INT PRIMARY KEY); INSERT INTO shop.`odd-name é` VALUES (1)")
+        .await?;
+    wait_through(&world).await?;
+    load.stop().await?;
+    println!("{}", well_in_partitions(&world, &kafka).await?);
+    for table in tables {
+        let ends = kafka.committed_ends(&topic_of(test, table)).await?;
+        ensure!(ends.len() == 2 && ends.iter().any(|end| *end > 0), "{table}: {ends:?}");
+    }
+
+    let checked = world.command_well(&["check"])?;
+    ensure!(checked.contains("FENCE"), "{checked}");
+    // Those of other tables are not its business.
+    let moved = world.command_well(&["writer", "rewind", "users-cache"])?;
+    ensure!(moved.matches("writer users-cache, partition ").count() == 3, "{moved}");
+    wait_through(&world).await?;
+    println!("{}", well_in_partitions(&world, &kafka).await?);
+    for worker in workers.iter_mut().chain([&mut delivers]) {
+        worker.end().await?;
+    }
+
+    let other = Options { log: "partitions = 2\ntopic = \"{prefix}.{database}.{table}\"", ..options.clone() };
+    for other in [other, Options { log: "partitions = 2", ..options }] {
+        world.reconfigure(&other)?;
+        let refused = world.command(&["check"])?;
+        let said = String::from_utf8_lossy(&refused.stdout).into_owned() + &String::from_utf8_lossy(&refused.stderr);
+        ensure!(said.contains("KAFKA_ROUTING") && refused.status.code() == Some(1), "{said}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_gets_its_first_row_late_is_delivered_by_who_waits_for_it() -> Result<()> {
+    let test = "a_table_that_gets_its_first_row_late_is_delivered_by_who_waits_for_it";
+    let Some(kafka) = clusters::shared(test)? else { return Ok(()) };
+    let options = Options { writers: shop::with_dumps(), ..by_table(&kafka, test, ONE_EACH, SHOP) };
+    let Some(world) = World::start(test, options).await? else { return Ok(()) };
+    shop::fill(&world.mysql, &[("users", 500), ("orders", 500), ("bulk", 500)]).await?;
+    let mut captures = Worker::start(&world, "capture").await?;
+    let mut delivers = [Worker::start(&world, "deliver").await?, Worker::start(&world, "deliver").await?];
+    println!("{} entries", world.wait_loaded().await?);
+    until("the dumps have brought three tables", async || {
+        let mut ends = Vec::new();
+        for table in ["users", "orders", "bulk"] {
+            ends.extend(kafka.committed_ends(&topic_of(test, table)).await?);
+        }
+        Ok(ensure!(ends.len() == 3 && ends.iter().all(|end| *end > 0), "{ends:?}"))
+    })
+    .await?;
+
+    world.mysql.exec("INSERT INTO shop.visits VALUES (1, 'Paris', 1), (2, 'Rome', 1), (3, 'Paris', 2)").await?;
+    println!("{} entries", world.wait_equal().await?);
+    captures.restart(&world)?;
+    wait_through(&world).await?;
+    world.mysql.exec("INSERT INTO shop.visits VALUES (4, 'Paris', 3)").await?;
+    println!("{} entries", world.wait_equal().await?);
+    captures.end().await?;
+    for delivers in &mut delivers {
+        delivers.end().await?;
+    }
+    Ok(())
+}
