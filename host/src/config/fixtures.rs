@@ -95,7 +95,7 @@ fn a_log_on_kafka_needs_its_brokers_only() {
         replication: 3,
         cleanup: Cleanup::Delete,
         retention: Duration::from_secs(7 * 86_400),
-        group_time: Duration::ZERO,
+        group_time: Duration::from_millis(5),
         compression: Compression::Lz4,
         allow: Vec::new(),
         tls: None,

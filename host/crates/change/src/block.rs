@@ -323,7 +323,7 @@ impl BlockBuilder {
         self.partitions.iter_mut().for_each(|part| part.close(layout));
     }
 
-    /// The log has the rows now: empties the block, keeping its numbering and its memory.
+    /// The log has the rows now: empties the block, keeping its numbering and most of its memory.
     pub fn stored(&mut self) {
         self.stored.next_seq = self.next_seq;
         self.stored.lasts.clear();
@@ -347,7 +347,9 @@ impl BlockBuilder {
     }
 
     fn clear(&mut self) {
-        self.partitions.iter_mut().for_each(PartitionBlock::clear);
+        // What one partition has needed once, not all of them may keep.
+        let keep = (2 * self.full_at / self.partitions.len().max(1)).max(MESSAGE_BYTES);
+        self.partitions.iter_mut().for_each(|part| part.clear(keep));
         self.shapes.clear();
     }
 }

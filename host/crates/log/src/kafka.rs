@@ -282,8 +282,10 @@ impl Cluster {
     /// What was there at the start is there.
     async fn check_topics(&self) -> Result<(), KafkaError> {
         let admin = Admin::new(&self.settings)?;
-        let records = self.topics().list().iter().map(|topic| topic.name.clone()).collect::<Vec<_>>();
-        for topic in records.into_iter().chain([self.settings.control_topic()]) {
+        let mut names: Vec<String> = self.topics().list().iter().map(|topic| topic.name.clone()).collect();
+        names.push(self.settings.control_topic());
+        let there = admin.topics().await?;
+        for topic in names.into_iter().filter(|name| !there.contains(name)) {
             if preflight::await_topic(&admin, &topic).await?.is_none() {
                 return Err(KafkaError::TopicGone { topic });
             }

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, ensure};
 use mysync_e2e_tests::load::Load;
+use mysync_e2e_tests::told::wait_capture;
 use mysync_e2e_tests::{OnKafka, Options, World, clusters, shop};
 use mysync_test_support::{Kafka, Random, until};
 
@@ -110,5 +111,27 @@ async fn a_table_that_gets_its_first_row_late_is_delivered_by_who_waits_for_it()
     for delivers in &mut delivers {
         delivers.end().await?;
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_whose_topic_would_be_one_of_the_logs_own_is_a_stop() -> Result<()> {
+    let test = "a_table_whose_topic_would_be_one_of_the_logs_own_is_a_stop";
+    let Some(kafka) = clusters::shared(test)? else { return Ok(()) };
+    let usual = options(&kafka, "shop");
+    let options = Options { log: "topic = \"{database}.{table}\"", writers: shop::without_dumps(), ..usual };
+    let Some(world) = World::start(test, options.clone()).await? else { return Ok(()) };
+    let mut worker = Worker::start(&world, "run").await?;
+    wait_through(&world).await?;
+    world.mysql.exec("INSERT INTO shop.orders VALUES (1, 1, 9.90, NULL)").await?;
+    let told = wait_capture(worker.process()?, "stopped", "KAFKA_TOPIC_NAME").await?;
+    let said = told["message"].as_str().unwrap_or_default().to_owned();
+    ensure!(said.contains("table shop.orders") && said.contains("shop.orders, which is another topic"), "{said}");
+    worker.end_stopped().await?;
+
+    world.reconfigure(&Options { source: "exclude = [\"shop.orders\"]", ..options })?;
+    let mut worker = Worker::start(&world, "run").await?;
+    wait_through(&world).await?;
+    worker.end().await?;
     Ok(())
 }

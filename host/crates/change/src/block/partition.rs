@@ -161,8 +161,10 @@ impl PartitionBlock {
         self.committed_us = committed_us;
     }
 
-    pub(super) fn clear(&mut self) {
+    /// Keeps so many bytes of memory.
+    pub(super) fn clear(&mut self, keep: usize) {
         self.bytes.clear();
+        self.bytes.shrink_to(keep);
         self.keys.clear();
         self.ends.clear();
         self.rows = 0;

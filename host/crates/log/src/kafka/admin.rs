@@ -1,6 +1,6 @@
 //! Topics: looked up, made, and held to what the log relies on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,6 +66,11 @@ impl Admin {
         let asker = self.asker.clone();
         let named = tokio::task::spawn_blocking(move || asker.client().fetch_cluster_id(ANSWER_TIME)).await;
         Ok((named.map_err(|_| KafkaError::Ending)?.unwrap_or_default(), brokers))
+    }
+
+    /// The names of all topics.
+    pub async fn topics(&self) -> Result<BTreeSet<String>, KafkaError> {
+        self.metadata(None, |metadata| metadata.topics().iter().map(|topic| topic.name().to_owned()).collect()).await
     }
 
     /// A topic as it is; none: there is none.

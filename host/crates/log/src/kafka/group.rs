@@ -31,7 +31,7 @@ use super::settings::KafkaSettings;
 
 /// How long the group waits for those who work at partitions that it takes: a batch, and its fence.
 const DRAIN: Duration = Duration::from_secs(10);
-/// How often offsets are committed. They are hints, and what Kafka's tools show.
+/// How often offsets are committed, which are hints, and what Kafka's tools show; and how soon new topics are taken part in.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// How soon the thread sees that it is to end.
 const POLL: Duration = Duration::from_millis(100);
@@ -227,12 +227,13 @@ impl Subscription {
     /// Takes part in those that there are now.
     fn follow(&mut self, consumer: &BaseConsumer<Context>) -> Result<(), ClientError> {
         let names: Vec<String> =
-            self.topics.borrow_and_update().of(&self.tables).map(|topic| topic.name.clone()).collect();
+            self.topics.borrow().of(&self.tables).map(|topic| topic.name.clone()).collect();
         if names == self.names {
             return Ok(());
         }
+        consumer.subscribe(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
         self.names = names;
-        consumer.subscribe(&self.names.iter().map(String::as_str).collect::<Vec<_>>())
+        Ok(())
     }
 }
 
@@ -240,11 +241,6 @@ impl Subscription {
 fn keep(consumer: Arc<BaseConsumer<Context>>, group: &str, mut subscription: Subscription, ending: &AtomicBool) {
     let mut committed = Instant::now();
     while !ending.load(Relaxed) {
-        if subscription.topics.has_changed().unwrap_or(false)
-            && let Err(error) = subscription.follow(&consumer)
-        {
-            warn!(target: "mysync_log::kafka", group, %error, "the group is not told of new topics");
-        }
         if let Some(Err(error)) = consumer.poll(POLL) {
             match KafkaError::of(&format!("taking part in group {group}"), &error) {
                 // It goes on asking; whoever waits for it is told why it waits.
@@ -257,6 +253,9 @@ fn keep(consumer: Arc<BaseConsumer<Context>>, group: &str, mut subscription: Sub
         if committed.elapsed() >= COMMIT_EVERY {
             committed = Instant::now();
             commit_noted(&consumer);
+            if let Err(error) = subscription.follow(&consumer) {
+                warn!(target: "mysync_log::kafka", group, %error, "the group is not told of new topics yet");
+            }
         }
     }
     commit_noted(&consumer);
