@@ -428,8 +428,8 @@ mod tests {
     }
 
     /// Two partitions: (10, 11), (20, 21), (30, 31) and (12, 13), (22, 23), (32, 33).
-    fn log(trimmed: usize) -> [Twin; 2] {
-        [twin([10, 20, 30], trimmed), twin([12, 22, 32], trimmed)]
+    fn log(trimmed: usize) -> BTreeMap<u32, Twin> {
+        [(0, twin([10, 20, 30], trimmed)), (1, twin([12, 22, 32], trimmed))].into()
     }
 
     impl LogReader for Twin {
@@ -493,7 +493,7 @@ mod tests {
     }
 
     /// Each partition that moves, with the place it goes to.
-    async fn go(log: &mut [Twin], to: Move) -> Result<Vec<(u32, u64, String, u64)>, &'static str> {
+    async fn go(log: &mut BTreeMap<u32, Twin>, to: Move) -> Result<Vec<(u32, u64, String, u64)>, &'static str> {
         let places = destinations(log, "users", to).await.map_err(|fault| fault.code)?;
         Ok(places.into_iter().map(|(partition, place)| (partition, place.seq, place.transaction, place.row)).collect())
     }
@@ -517,7 +517,7 @@ mod tests {
     #[tokio::test]
     async fn a_block_that_cannot_be_read_is_passed_over_by_its_end() {
         let log = &mut log(0);
-        log[0].damaged = 21;
+        log.get_mut(&0).unwrap().damaged = 21;
         let behind = |seq| Move::Rewind(RewindTo::Behind(seq));
         assert_eq!(go(log, behind(21)).await, Ok(vec![(0, 21, String::new(), 0)]));
         assert_eq!(go(log, behind(22)).await, Ok(vec![(1, 22, "binlog.000001:22".to_owned(), 0)]));
@@ -534,7 +534,7 @@ mod tests {
         let ends = ends.map(|(partition, seq, transaction)| (partition, seq, transaction.to_owned(), 1)).to_vec();
         assert_eq!(go(log, Move::Rebase(RebaseTo::End)).await, Ok(ends));
         let empty = || Twin { blocks: Vec::new(), start: 0, damaged: 0 };
-        assert_eq!(go(&mut [empty(), empty()], Move::Rebase(RebaseTo::End)).await, Ok(start([0, 0])));
+        assert_eq!(go(&mut [(0, empty()), (1, empty())].into(), Move::Rebase(RebaseTo::End)).await, Ok(start([0, 0])));
     }
 
     #[tokio::test]

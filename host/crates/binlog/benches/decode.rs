@@ -22,7 +22,7 @@ fn bench(name: &str, log: Log, make: fn(usize, usize) -> Workload, transactions:
     let (first, rest) = (make(1, transactions), make(1 + transactions, transactions));
     let mut block = log.new_block();
     let mut warm = || {
-        let mut decoding = Decoding::new(log);
+        let mut decoding = Decoding::new();
         // The first transactions bring the table's plan.
         decoding.take(&first, &mut block);
         decoding

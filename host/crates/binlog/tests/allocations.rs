@@ -13,7 +13,7 @@ use workload::Workload;
 
 /// Allocations while `rest` is decoded behind `first`.
 fn allocations(log: Log, first: &Workload, rest: &Workload) -> u64 {
-    let (mut decoding, mut block) = (Decoding::new(log), log.new_block());
+    let (mut decoding, mut block) = (Decoding::new(), log.new_block());
     decoding.take(first, &mut block);
     let before = counting::allocations();
     assert_eq!(decoding.take(rest, &mut block), rest.rows as u64);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::pattern::Pattern;
 
 /// Partitions in a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Span {
     pub first: usize,
     pub count: usize,

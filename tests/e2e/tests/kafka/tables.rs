@@ -6,7 +6,7 @@ use mysync_e2e_tests::told::wait_capture;
 use mysync_e2e_tests::{OnKafka, Options, World, clusters, shop};
 use mysync_test_support::{Kafka, Random, until};
 
-use crate::crew::{Worker, leader, options, wait_through, well, well_in_partitions};
+use crate::crew::{Worker, leader, options, wait_through, well_in_partitions};
 
 /// What the names of the tables are in those of topics.
 const SHOP: [&str; 4] = ["users", "orders", "bulk", "visits"];

@@ -35,7 +35,7 @@ pub struct Decoding {
 }
 
 impl Decoding {
-    pub fn new(log: Log) -> Self {
+    pub fn new() -> Self {
         let selected = Selected { tables: vec![Pattern::new("bench.*")], ..Selected::default() };
         let file = FilePosition { file: FILE.into(), offset: 4 };
         let position = SourcePosition { gtids: Some(GtidSet::default()), file };

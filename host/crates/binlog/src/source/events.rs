@@ -18,7 +18,7 @@ use mysync_change::schema::{Fingerprint, TableShape};
 use tracing::{info, warn};
 
 use super::error::StreamError;
-use super::rows::{Route, RowError, RowWriter, To};
+use super::rows::{Route, RowError, RowWriter};
 use super::selection::Selected;
 use super::statement::{Name, Statement, beginning};
 use crate::decode::RowsEvent;
@@ -189,13 +189,13 @@ impl EventReader {
         let Some(read) = &window.chunk else { return Ok((0, None)) };
         let (shape, fingerprint) = (read.table.shape(), read.table.fingerprint());
         announced.announce(shape, fingerprint, block);
-        let to = To::table(shape, fingerprint, block);
+        rows.begin(shape, fingerprint, block);
         let (before, mut left_out) = (block.len(), 0);
         while window.next < read.chunk.len() && block.len() - before < bytes {
             match read.chunk.row(window.next) {
                 None => left_out += 1,
                 Some((image, key)) => {
-                    let Route { partition, key } = rows.route(to, keys::parts(key));
+                    let Route { partition, key } = rows.route(block.layout(), shape, keys::parts(key));
                     let number = window.next as u64;
                     let mut row = block.keyed_row(partition, key, fingerprint, Operation::Read, number)?;
                     row.images().extend_from_slice(image);

@@ -26,9 +26,10 @@ pub(super) struct RowWriter {
     after: KeySpans,
 }
 
-/// Says where rows go.
+/// Says where rows of a table go.
 #[derive(Debug, Default)]
 struct Router {
+    span: Span,
     key: Vec<u8>,
 }
 
@@ -41,35 +42,19 @@ pub(super) struct Route<'k> {
 }
 
 impl Router {
-    /// Where the row of these values goes, in the partitions of its table.
+    /// Whether rows need their keys.
+    fn asks(&self, layout: Layout) -> bool {
+        self.span.count > 1 || layout == Layout::Keyed
+    }
+
     #[inline]
-    fn route<'v>(&mut self, to: To<'_>, values: impl Iterator<Item = &'v [u8]>) -> Route<'_> {
-        let To { span, shape, .. } = to;
+    fn route<'v>(&mut self, layout: Layout, shape: &TableShape, values: impl Iterator<Item = &'v [u8]>) -> Route<'_> {
         self.key.clear();
-        if !to.asks() {
-            return Route { partition: span.first, key: &self.key };
+        if !self.asks(layout) {
+            return Route { partition: self.span.first, key: &self.key };
         }
         key::write(&shape.database, &shape.name, values, &mut self.key);
-        Route { partition: span.first + routing::partition(&self.key, span.count), key: &self.key }
-    }
-}
-
-/// Where a table's rows go.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct To<'s> {
-    pub span: Span,
-    pub layout: Layout,
-    pub shape: &'s TableShape,
-}
-
-impl<'s> To<'s> {
-    pub fn table(shape: &'s TableShape, fingerprint: Fingerprint, block: &mut BlockBuilder) -> Self {
-        Self { span: block.span(fingerprint, shape), layout: block.layout(), shape }
-    }
-
-    /// Whether rows need their keys.
-    fn asks(&self) -> bool {
-        self.span.count > 1 || self.layout == Layout::Keyed
+        Route { partition: self.span.first + routing::partition(&self.key, self.span.count), key: &self.key }
     }
 }
 
@@ -104,25 +89,34 @@ impl RowWriter {
         mut noted: Option<&mut Windows>,
     ) -> Result<u64, RowError> {
         let mut rows = event.rows(plan)?;
-        let to = To::table(plan.shape(), plan.fingerprint(), block);
+        self.begin(plan.shape(), plan.fingerprint(), block);
         let mut count = 0;
         while !rows.is_empty() {
             if count < skip {
                 rows.skip()?;
-            } else if to.asks() {
-                self.write_by_key(&mut rows, event.change, plan, to, number + count, block, noted.as_deref_mut())?;
+            } else if self.router.asks(block.layout()) {
+                self.write_by_key(&mut rows, event.change, plan, number + count, block, noted.as_deref_mut())?;
             } else {
-                let at = to.span.first;
-                self.write_in_place(&mut rows, event.change, plan, at, number + count, block, noted.as_deref_mut())?;
+                self.write_in_place(&mut rows, event.change, plan, number + count, block, noted.as_deref_mut())?;
             }
             count += 1;
         }
         Ok(count)
     }
 
+    /// Rows of this table follow.
+    pub fn begin(&mut self, shape: &TableShape, fingerprint: Fingerprint, block: &mut BlockBuilder) {
+        self.router.span = block.span(fingerprint, shape);
+    }
+
     /// Where the row of these values goes.
-    pub fn route<'v>(&mut self, to: To<'_>, values: impl Iterator<Item = &'v [u8]>) -> Route<'_> {
-        self.router.route(to, values)
+    pub fn route<'v>(
+        &mut self,
+        layout: Layout,
+        shape: &TableShape,
+        values: impl Iterator<Item = &'v [u8]>,
+    ) -> Route<'_> {
+        self.router.route(layout, shape, values)
     }
 
     #[inline]
@@ -131,12 +125,12 @@ impl RowWriter {
         rows: &mut Rows<'_, '_>,
         change: Change,
         plan: &Plan,
-        partition: usize,
         number: u64,
         block: &mut BlockBuilder,
         noted: Option<&mut Windows>,
     ) -> Result<(), RowError> {
-        let Self { before, after, aside, .. } = self;
+        let Self { before, after, aside, router } = self;
+        let partition = router.span.first;
         match change {
             Change::Insert => {
                 let mut row = block.row(partition, plan.fingerprint(), Operation::Insert, number)?;
@@ -179,25 +173,24 @@ impl RowWriter {
         rows: &mut Rows<'_, '_>,
         change: Change,
         plan: &Plan,
-        to: To<'_>,
         number: u64,
         block: &mut BlockBuilder,
         noted: Option<&mut Windows>,
     ) -> Result<(), RowError> {
         let Self { router, before, after, aside } = self;
-        let fingerprint = plan.fingerprint();
+        let (layout, shape, fingerprint) = (block.layout(), plan.shape(), plan.fingerprint());
         aside.clear();
         match change {
             Change::Insert => {
                 rows.after(aside, after)?;
                 note(noted, after, aside);
-                let route = router.route(to, after.parts(aside));
+                let route = router.route(layout, shape, after.parts(aside));
                 put(block, route, fingerprint, Operation::Insert, number, (&[], aside), true)?;
             }
             Change::Delete => {
                 rows.before(aside, before)?;
                 note(noted, before, aside);
-                let route = router.route(to, before.parts(aside));
+                let route = router.route(layout, shape, before.parts(aside));
                 put(block, route, fingerprint, Operation::Delete, number, (aside, &[]), false)?;
             }
             Change::Update => {
@@ -207,10 +200,10 @@ impl RowWriter {
                 note_both(noted, before, after, aside);
                 let images = aside.split_at(middle);
                 // It takes the place of the rows before it under its key, and must hold all that they held.
-                if to.layout == Layout::Keyed && images.1.first().is_some_and(|flags| flags & HAS_ABSENT != 0) {
-                    return Err(DecodeError::RowPartial { table: to.shape.full_name() }.into());
+                if layout == Layout::Keyed && images.1.first().is_some_and(|flags| flags & HAS_ABSENT != 0) {
+                    return Err(DecodeError::RowPartial { table: shape.full_name() }.into());
                 }
-                let old = router.route(to, before.parts(aside));
+                let old = router.route(layout, shape, before.parts(aside));
                 if !before.changed(after, aside) {
                     put(block, old, fingerprint, Operation::Update, number, images, true)?;
                     return Ok(());
@@ -219,7 +212,7 @@ impl RowWriter {
                 // A part of the key that the after image does not hold is as it was.
                 let parts = before.parts(aside).zip(after.parts(aside));
                 let parts = parts.map(|(before, after)| if after.is_empty() { before } else { after });
-                let new = router.route(to, parts);
+                let new = router.route(layout, shape, parts);
                 put(block, new, fingerprint, Operation::MoveIn, number, images, true)?;
             }
         }

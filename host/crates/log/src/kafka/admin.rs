@@ -15,6 +15,10 @@ use super::settings::KafkaSettings;
 
 const ANSWER_TIME: Duration = Duration::from_secs(15);
 
+/// How often it is tried to make a topic, and what is waited in between: as long as a broker may be late.
+const MAKE_TRIES: u32 = 15;
+const MAKE_PAUSE: Duration = Duration::from_millis(200);
+
 /// What a client says while it tries for so long is less.
 const EVENTS_MAX: usize = 100;
 
@@ -100,11 +104,19 @@ impl Admin {
         for (name, value) in &wanted.settings {
             topic = topic.set(name, value);
         }
-        let made = self.client.create_topics(&[topic], &options()).await;
-        let made = made.map_err(|error| KafkaError::of(&format!("making topic {}", wanted.name), &error))?;
-        match made.into_iter().next() {
-            Some(Err((_, Code::TopicAlreadyExists))) | Some(Ok(_)) | None => Ok(()),
-            Some(Err((topic, code))) => Err(KafkaError::TopicMissing { topic, reason: code.to_string() }),
+        let mut tries = 1;
+        loop {
+            let made = self.client.create_topics([&topic], &options()).await;
+            let made = made.map_err(|error| KafkaError::of(&format!("making topic {}", wanted.name), &error))?;
+            match made.into_iter().next() {
+                Some(Err((_, Code::TopicAlreadyExists))) | Some(Ok(_)) | None => return Ok(()),
+                // A broker that has just come, or was late to say that it is there, does not count yet.
+                Some(Err((_, Code::InvalidReplicationFactor))) if tries < MAKE_TRIES => {
+                    tries += 1;
+                    tokio::time::sleep(MAKE_PAUSE).await;
+                }
+                Some(Err((topic, code))) => return Err(KafkaError::TopicMissing { topic, reason: code.to_string() }),
+            }
         }
     }
 

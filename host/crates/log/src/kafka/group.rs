@@ -226,8 +226,7 @@ struct Subscription {
 impl Subscription {
     /// Takes part in those that there are now.
     fn follow(&mut self, consumer: &BaseConsumer<Context>) -> Result<(), ClientError> {
-        let names: Vec<String> =
-            self.topics.borrow().of(&self.tables).map(|topic| topic.name.clone()).collect();
+        let names: Vec<String> = self.topics.borrow().of(&self.tables).map(|topic| topic.name.clone()).collect();
         if names == self.names {
             return Ok(());
         }
