@@ -159,7 +159,10 @@ fn on_kafka(parts: Arc<Parts>, writer: WriterSettings, readers: KafkaReaders, me
                     opened = readers.open(&writer.name, partition, Some(member.clone())) => opened,
                 };
                 let work = async {
-                    parts.delivery(&writer, opened?, partition, status.clone()).await?.run(ending.clone()).await
+                    let mut delivery = parts.delivery(&writer, opened?, partition, status.clone()).await?;
+                    // Its file may name others than before.
+                    member.want(&delivery.tables);
+                    delivery.run(ending.clone()).await
                 };
                 let ended = tokio::select! {
                     ended = work => ended,

@@ -37,6 +37,8 @@ pub struct BlockBuilder {
     full_at: usize,
     next_seq: u64,
     partitions: Vec<PartitionBlock>,
+    /// Those that have got something.
+    used: Vec<usize>,
     topics: Topics,
     /// Where rows of these shapes go.
     spans: BTreeMap<Fingerprint, Span>,
@@ -72,6 +74,7 @@ impl BlockBuilder {
             full_at: BLOCK_BYTES,
             next_seq,
             partitions,
+            used: Vec::new(),
             topics: Topics::one("", prevs.len() as u32),
             spans: BTreeMap::new(),
             shapes: Vec::new(),
@@ -162,15 +165,15 @@ impl BlockBuilder {
 
     /// Bytes in all partitions.
     pub fn len(&self) -> usize {
-        self.partitions.iter().map(|part| part.bytes.len()).sum()
+        self.used.iter().map(|at| self.partitions[*at].bytes.len()).sum()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.partitions.iter().all(|part| part.rows == 0)
+        self.used.is_empty()
     }
 
     pub fn rows(&self) -> u64 {
-        self.partitions.iter().map(|part| part.rows).sum()
+        self.used.iter().map(|at| self.partitions[*at].rows).sum()
     }
 
     /// A shape that the log may not know yet. It becomes durable with this block.
@@ -195,12 +198,12 @@ impl BlockBuilder {
         self.transaction = transaction;
         self.committed_us = committed_us;
         self.ordinal += 1;
-        self.partitions.iter_mut().for_each(|part| part.last_flags = None);
+        self.used.iter().for_each(|at| self.partitions[*at].last_flags = None);
     }
 
     /// Marks the last row since `begin` as the end of its transaction, in each partition.
     pub fn end(&mut self) {
-        self.partitions.iter_mut().for_each(PartitionBlock::end);
+        self.used.iter().for_each(|at| self.partitions[*at].end());
     }
 
     /// Starts a row in `partition`. The caller appends the images and finishes it. In [`Layout::Keyed`] it needs its key:
@@ -267,6 +270,9 @@ impl BlockBuilder {
     /// Opens an envelope for the next record.
     fn open(&mut self, partition: usize, kind: Kind, shape: Fingerprint, first_row: u64) -> Result<(), EnvelopeError> {
         let part = &mut self.partitions[partition];
+        if !std::mem::replace(&mut part.is_used, true) {
+            self.used.push(partition);
+        }
         part.close(self.layout);
         let header = Header {
             kind,
@@ -287,15 +293,10 @@ impl BlockBuilder {
         Ok(())
     }
 
-    /// A record of its own for something that happened to a table, in every partition that may hold its rows: of one without a place in those
-    /// of the first topic. What is of no table is in all of them.
+    /// A record of its own for something that happened to a table, in every partition that may hold its rows.
     pub fn table_event(&mut self, shape: Fingerprint, number: u64, event: &TableEvent) -> Result<(), EnvelopeError> {
-        let all = Span { first: 0, count: self.partitions.len() };
-        let span = match (self.topics.are_by_table(), event.table.as_str()) {
-            (false, _) | (true, "") => all,
-            (true, table) => self.topics.find(&event.database, table).unwrap_or(Span { count: 1, ..all }),
-        };
-        for partition in span.first..span.first + span.count {
+        let spans = self.topics.told_in(&event.database, &event.table);
+        for partition in spans.into_iter().flat_map(|span| span.first..span.first + span.count) {
             self.open(partition, Kind::TableEvent, shape, number)?;
             let seq = self.next_seq;
             let part = &mut self.partitions[partition];
@@ -319,8 +320,7 @@ impl BlockBuilder {
         if self.partitions.len() > 1 {
             self.end();
         }
-        let layout = self.layout;
-        self.partitions.iter_mut().for_each(|part| part.close(layout));
+        self.used.iter().for_each(|at| self.partitions[*at].close(self.layout));
     }
 
     /// The log has the rows now: empties the block, keeping its numbering and most of its memory.
@@ -334,6 +334,7 @@ impl BlockBuilder {
 
     /// The rows will be read again: empties the block and takes their numbers back.
     pub fn discard(&mut self) {
+        self.clear();
         self.next_seq = self.stored.next_seq;
         self.partitions.truncate(self.stored.lasts.len());
         for (part, prev) in self.partitions.iter_mut().zip(&self.stored.lasts) {
@@ -343,13 +344,12 @@ impl BlockBuilder {
             self.topics = topics;
             self.spans.clear();
         }
-        self.clear();
     }
 
     fn clear(&mut self) {
         // What one partition has needed once, not all of them may keep.
         let keep = (2 * self.full_at / self.partitions.len().max(1)).max(MESSAGE_BYTES);
-        self.partitions.iter_mut().for_each(|part| part.clear(keep));
+        self.used.drain(..).for_each(|at| self.partitions[at].clear(keep));
         self.shapes.clear();
     }
 }

@@ -35,29 +35,26 @@ pub struct Routing {
     /// That a table's rows are spread over.
     pub partitions: u32,
     pub layout: Layout,
-    /// What the topics of tables are called; none: all tables share one.
+    /// What the topic is called, or those of tables; none: nobody noted it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub by_table: Option<String>,
+    pub topic: Option<String>,
 }
 
 impl Routing {
-    pub fn new(partitions: u32, layout: Layout, by_table: Option<String>) -> Self {
-        Self { key_version: KEY_VERSION, hash: Hash::Murmur2, partitions, layout, by_table }
+    pub fn new(partitions: u32, layout: Layout, topic: Option<String>) -> Self {
+        Self { key_version: KEY_VERSION, hash: Hash::Murmur2, partitions, layout, topic }
     }
 }
 
 impl fmt::Display for Routing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key_version, hash: Hash::Murmur2, partitions, layout, by_table } = self;
+        let Self { key_version, hash: Hash::Murmur2, partitions, layout, topic } = self;
         let layout = match layout {
             Layout::Runs => "in runs",
             Layout::Keyed => "each under its key",
         };
         write!(f, "{partitions} partitions by murmur2 of keys of version {key_version}, rows {layout}")?;
-        match by_table {
-            Some(template) => write!(f, ", in topics {template}"),
-            None => Ok(()),
-        }
+        topic.iter().try_for_each(|topic| write!(f, ", in topic {topic}"))
     }
 }
 
@@ -130,7 +127,7 @@ mod tests {
         assert_ne!(routing, Routing::new(8, Layout::Keyed, None));
         let by_table = Routing::new(4, Layout::Keyed, Some("{database}.{table}".to_owned()));
         assert_eq!(serde_json::from_str::<Routing>(&serde_json::to_string(&by_table).unwrap()).unwrap(), by_table);
-        assert_eq!(by_table.to_string(), format!("{routing}, in topics {{database}}.{{table}}"));
+        assert_eq!(by_table.to_string(), format!("{routing}, in topic {{database}}.{{table}}"));
         assert_eq!(routing.to_string(), "4 partitions by murmur2 of keys of version 1, rows each under its key");
     }
 }

@@ -95,15 +95,27 @@ impl Topics {
         self.list.last().map_or(0, |last| last.first + last.partitions)
     }
 
-    /// Where a table's rows are, if it has been given a place.
+    /// Where a table's rows are, if it has been given a topic.
     pub fn find(&self, database: &str, table: &str) -> Option<Span> {
-        match self.by_table {
-            None => self.list.first().map(Topic::span),
-            Some(_) => self.added().iter().find(|topic| topic.holds(database, table)).map(Topic::span),
-        }
+        self.added().iter().find(|topic| topic.holds(database, table)).map(Topic::span)
     }
 
-    /// Gives a table that has no topic one: a new one, or that of another table for which the template makes the same name. Answers where it is.
+    /// Where what happened to a table has to be told: with its rows, or with those of every table of its database if its name is `*`; in the
+    /// first topic if there are none. What is of no table has to be told everywhere.
+    pub fn told_in(&self, database: &str, table: &str) -> Vec<Span> {
+        if self.by_table.is_none() || table.is_empty() {
+            return self.list.iter().map(Topic::span).collect();
+        }
+        let is_it = |(of, name): &(String, String)| of == database && (name == table || table == "*");
+        let mut spans: Vec<Span> =
+            self.added().iter().filter(|topic| topic.tables.iter().any(is_it)).map(Topic::span).collect();
+        if spans.is_empty() {
+            spans.extend(self.list.first().map(Topic::span));
+        }
+        spans
+    }
+
+    /// Gives a table that has no topic one, where tables have their own: a new one, or that of another table for which the template makes the same name. Answers where it is.
     pub fn add(&mut self, database: &str, table: &str) -> Span {
         let Some(ByTable { template, partitions }) = &self.by_table else {
             return Span { first: 0, count: self.partitions() as usize };
@@ -205,9 +217,21 @@ mod tests {
     #[test]
     fn one_topic_holds_every_table() {
         let topics = Topics::one("shop", 3);
-        assert_eq!(topics.find("any", "table"), Some(Span { first: 0, count: 3 }));
+        assert_eq!(topics.told_in("any", "table"), [Span { first: 0, count: 3 }]);
         assert_eq!(topics.of(&[Pattern::new("shop.users")]).count(), 1);
         assert!(!topics.are_by_table());
+    }
+
+    #[test]
+    fn what_happens_to_tables_is_told_where_their_rows_are() {
+        let firsts = |database, table| -> Vec<usize> {
+            of_shop().told_in(database, table).iter().map(|span| span.first).collect()
+        };
+        assert_eq!(
+            (firsts("shop", "users"), firsts("shop", "*"), firsts("", "")),
+            (vec![1], vec![1, 3, 5], vec![0, 1, 3, 5])
+        );
+        assert_eq!((firsts("shop", "unknown"), firsts("other", "*")), (vec![0], vec![0]));
     }
 
     #[test]

@@ -28,8 +28,7 @@ mod writer;
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use mysync_change::block::Message;
@@ -55,6 +54,7 @@ pub use writer::KafkaWriter;
 
 use admin::Admin;
 use control::{Control, Identity};
+use preflight::Limits;
 use reader::Reading;
 use settings::TRANSACTION_TIMEOUT;
 use tail::{Asker, Tail};
@@ -69,8 +69,10 @@ const LEAVE_TIME: Duration = Duration::from_secs(5);
 struct Cluster {
     settings: KafkaSettings,
     routing: Routing,
-    /// The largest message that the topics take.
-    message_bytes_max: AtomicUsize,
+    /// The largest message that each topic takes which this process has looked at.
+    limits: StdMutex<Limits>,
+    /// The log that it began with.
+    log: OnceLock<LogId>,
     /// The cluster's own name.
     name: String,
     /// Those that hold records, as far as this process knows.
@@ -108,7 +110,7 @@ impl KafkaLog {
             warn!(code = "KAFKA_SETTING", "allowed by log.allow: {what}");
         }
         let (members, left) = mpsc::channel(1);
-        let cluster = Arc::new(Cluster::new(settings, facts.message_bytes_max, facts.cluster, members));
+        let cluster = Arc::new(Cluster::new(settings, facts.limits, facts.cluster, members));
         cluster.find_topics(&admin).await?;
         let readers = KafkaReaders { cluster: cluster.clone(), known: Arc::default() };
         Ok(Self { cluster, readers, left })
@@ -205,6 +207,7 @@ impl KafkaReaders {
             let state = control.catch_up().await?;
             if let Some((id, identity)) = &state.identity {
                 self.cluster.check_routing(identity)?;
+                self.cluster.check_numbers(*id)?;
                 self.cluster.know(&state.topics);
                 return Ok(Known { id: *id, control: Arc::new(Mutex::new(control)) });
             }
@@ -214,18 +217,20 @@ impl KafkaReaders {
 }
 
 impl Cluster {
-    fn new(settings: KafkaSettings, message_bytes_max: usize, name: String, members: mpsc::Sender<()>) -> Self {
+    fn new(settings: KafkaSettings, limits: Limits, name: String, members: mpsc::Sender<()>) -> Self {
         let layout = match settings.cleanup {
             Cleanup::Delete => Layout::Runs,
             Cleanup::Compact => Layout::Keyed,
         };
-        let routing = Routing::new(settings.partitions, layout, settings.by_table.clone());
+        let topic = settings.by_table.as_ref().unwrap_or(&settings.topic);
+        let routing = Routing::new(settings.partitions, layout, Some(topic.clone()));
         let topics = watch::Sender::new(settings.topics());
         let (asker, uncommitted) = (Arc::new(Asker::new(&settings)), Arc::new(Asker::uncommitted(&settings)));
         Self {
             settings,
             routing,
-            message_bytes_max: AtomicUsize::new(message_bytes_max),
+            limits: StdMutex::new(limits),
+            log: OnceLock::new(),
             name,
             topics,
             leads: watch::Sender::new(false),
@@ -262,18 +267,45 @@ impl Cluster {
             return Ok(());
         }
         let mut control = Control::new(self, &self.settings.capture_name())?;
-        let added = &control.catch_up().await?.topics;
-        for topic in added {
-            let bytes_max = preflight::records(admin, &self.settings, topic).await?;
-            self.message_bytes_max.fetch_min(bytes_max, Relaxed);
+        let state = control.catch_up().await?;
+        for topic in &state.topics {
+            self.see_to(admin, topic).await?;
         }
-        self.know(added);
+        if let Some((id, _)) = &state.identity {
+            self.check_numbers(*id)?;
+        }
+        self.know(&state.topics);
         Ok(())
     }
 
+    /// Makes a topic of a table, and checks it, unless this process has done so.
+    async fn see_to(&self, admin: &Admin, topic: &Topic) -> Result<(), KafkaError> {
+        if !self.limits().contains_key(&topic.name) {
+            let max = preflight::records(admin, &self.settings, topic).await?;
+            self.limits().insert(topic.name.clone(), max);
+        }
+        Ok(())
+    }
+
+    fn limits(&self) -> MutexGuard<'_, Limits> {
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// In another log than the one that this process began with the partitions of tables have other numbers.
+    fn check_numbers(&self, id: LogId) -> Result<(), KafkaError> {
+        let former = *self.log.get_or_init(|| id);
+        if former == id || self.settings.by_table.is_none() {
+            return Ok(());
+        }
+        Err(KafkaError::Renumbered { former: former.to_string(), now: id.to_string() })
+    }
+
     fn check_routing(&self, identity: &Identity) -> Result<(), KafkaError> {
-        let (stored, configured) = (&identity.routing, &self.routing);
-        if stored == configured {
+        let (mut stored, configured) = (identity.routing.clone(), &self.routing);
+        if stored.topic.is_none() {
+            stored.topic.clone_from(&configured.topic);
+        }
+        if stored == *configured {
             return Ok(());
         }
         Err(KafkaError::Routing { stored: stored.to_string(), configured: configured.to_string() })
@@ -310,41 +342,62 @@ impl Cluster {
         asked.await.map_err(|error| KafkaError::of("looking into the log", &error))
     }
 
-    /// A topic has never held a record: a log that loses its control topic must not begin anew under what it has written.
-    async fn check_empty(&self, topic: &Topic) -> Result<(), KafkaError> {
-        for partition in 0..topic.partitions {
-            let asked = self.asker.bounds(&topic.name, partition).await;
-            let (first, end) = asked.map_err(|error| KafkaError::of("looking into the log", &error))?;
-            // What was not committed leaves its traces: a topic is made before the transaction that needs it.
-            let group = self.settings.capture_name();
-            if end > 0
-                && (first > 0
-                    || Tail::from(self, &group, &topic.name, partition, Offset::Beginning)?.next().await?.is_some())
-            {
-                let (topic, control) = (topic.name.clone(), self.settings.control_topic());
-                return Err(KafkaError::ControlLost { topic, control });
+    /// Nothing is left of a log: one that loses its control topic must not begin anew under what it has written.
+    async fn check_empty(&self) -> Result<(), KafkaError> {
+        let lost =
+            |topic: &str| KafkaError::ControlLost { topic: topic.to_owned(), control: self.settings.control_topic() };
+        for topic in self.settings.topics().list() {
+            for partition in 0..topic.partitions {
+                let asked = self.asker.bounds(&topic.name, partition).await;
+                let (_, end) = asked.map_err(|error| KafkaError::of("looking into the log", &error))?;
+                if end > 0 {
+                    return Err(lost(&topic.name));
+                }
+            }
+        }
+        let Some(template) = &self.settings.by_table else { return Ok(()) };
+        let admin = Admin::new(&self.settings)?;
+        let of_tables = Pattern::new(&template.replace("{database}", "*").replace("{table}", "*"));
+        for name in admin.topics().await?.into_iter().filter(|name| of_tables.matches(name.as_bytes())) {
+            let partitions = admin.find(&name).await?.map_or(0, |found| found.partitions);
+            if self.first_record(&name, partitions).await? == Some(true) {
+                return Err(lost(&name));
             }
         }
         Ok(())
+    }
+
+    /// Whether the first committed message of a topic is a record of a log; none: there is no message.
+    async fn first_record(&self, topic: &str, partitions: u32) -> Result<Option<bool>, KafkaError> {
+        for partition in 0..partitions {
+            let tail = Tail::from(self, &self.settings.capture_name(), topic, partition, Offset::Beginning)?;
+            if let Some(record) = tail.next().await? {
+                return Ok(Some(matches!(envelope::read(record.bytes(), 0), Ok(Some(_)))));
+            }
+        }
+        Ok(None)
     }
 
     /// A table's topic is none of those that the log has anyway, and can be called so.
     fn check_name(&self, topic: &Topic) -> Result<(), KafkaError> {
         let (settings, name) = (&self.settings, &topic.name);
         let own = [settings.topic.clone(), settings.control_topic(), settings.orders_topic()];
-        let what = match name {
-            name if own.contains(name) => "is another topic of this log",
-            name if name.len() > NAME_BYTES_MAX => "is longer than Kafka takes",
-            _ => return Ok(()),
-        };
-        let table = topic.tables.iter().map(|(database, table)| format!("{database}.{table}")).next();
-        Err(KafkaError::TopicName { topic: name.clone(), table: table.unwrap_or_default(), what })
+        match name {
+            name if own.contains(name) => Err(self.bad_name(topic, "is another topic of this log")),
+            name if name.len() > NAME_BYTES_MAX => Err(self.bad_name(topic, "is longer than Kafka takes")),
+            _ => Ok(()),
+        }
+    }
+
+    fn bad_name(&self, topic: &Topic, what: &'static str) -> KafkaError {
+        let table = topic.tables.first().map(|(database, table)| format!("{database}.{table}"));
+        KafkaError::TopicName { topic: topic.name.clone(), table: table.unwrap_or_default(), what }
     }
 
     /// Tells which message is too large before Kafka says that one is.
     fn check_size(&self, topic: &str, message: &Message<'_>) -> Result<(), KafkaError> {
         let bytes = message.bytes.len() + message.key.map_or(0, <[u8]>::len) + MESSAGE_OVERHEAD;
-        let max = self.message_bytes_max.load(Relaxed);
+        let max = self.limits().get(topic).copied().unwrap_or(usize::MAX);
         if bytes <= max {
             return Ok(());
         }

@@ -66,10 +66,13 @@ impl Timelines {
         }
         self.grow(lasts.len());
         for ((timeline, last_seq), committed) in self.0.iter_mut().zip(lasts).zip(committed_us) {
-            if let Some((oldest_us, youngest_us)) = *committed
-                && *last_seq > timeline.last_seq()
-            {
-                timeline.append(Span { last_seq: *last_seq, oldest_us, youngest_us });
+            match *committed {
+                _ if *last_seq <= timeline.last_seq() => {}
+                Some((oldest_us, youngest_us)) => {
+                    timeline.append(Span { last_seq: *last_seq, oldest_us, youngest_us });
+                }
+                // What told of it was compacted away.
+                None => *timeline = Timeline { from: *last_seq, spans: VecDeque::new() },
             }
         }
     }

@@ -21,7 +21,7 @@ pub(crate) const TICK: Duration = Duration::from_millis(10);
 
 /// Instances that may run at the same time in the pool: writers times partitions, twice while a plugin is exchanged. Each reserves 4 GiB of
 /// addresses, no memory.
-pub(crate) const INSTANCES_MAX: u32 = 256;
+pub(crate) const INSTANCES_MAX: u32 = 1024;
 /// Core instances and tables of a component are its own and those of the glue around it.
 const GLUE_MAX: u32 = 4;
 /// Depth of a guest's own calls, in bytes of stack.

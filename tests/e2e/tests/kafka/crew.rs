@@ -1,5 +1,6 @@
 //! Processes that share the work on one world.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,11 @@ impl Worker {
             worker.wait_state("running").await?;
         }
         Ok(worker)
+    }
+
+    /// Of its configuration.
+    pub fn dir(&self) -> &Path {
+        self.machine.dir()
     }
 
     /// It does not start: it ends with 1 or 2. Answers what it says.

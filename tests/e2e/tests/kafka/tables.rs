@@ -1,10 +1,11 @@
 //! A topic for each table: made with its first row, delivered by whoever has writers for it, and the same after any crash.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use mysync_e2e_tests::load::Load;
 use mysync_e2e_tests::told::wait_capture;
 use mysync_e2e_tests::{OnKafka, Options, World, clusters, shop};
-use mysync_test_support::{Kafka, Random, until};
+use mysync_test_support::{Kafka, Message, Random, until};
+use serde_json::Value;
 
 use crate::crew::{Worker, leader, options, wait_through, well_in_partitions};
 
@@ -73,7 +74,7 @@ async fn each_table_has_a_topic_of_its_own_through_kills_of_any_process() -> Res
     }
 
     let other = Options { log: "partitions = 2\ntopic = \"{prefix}.{database}.{table}\"", ..options.clone() };
-    for other in [other, Options { log: "partitions = 2", ..options }] {
+    for other in [other, Options { log: "partitions = 2", ..options.clone() }] {
         world.reconfigure(&other)?;
         let refused = world.command(&["check"])?;
         let said = String::from_utf8_lossy(&refused.stdout).into_owned() + &String::from_utf8_lossy(&refused.stderr);
@@ -134,4 +135,79 @@ async fn a_table_whose_topic_would_be_one_of_the_logs_own_is_a_stop() -> Result<
     wait_through(&world).await?;
     worker.end().await?;
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_to_tables_as_wholes_stops_their_writers_in_their_topics() -> Result<()> {
+    let test = "what_happens_to_tables_as_wholes_stops_their_writers_in_their_topics";
+    let Some(kafka) = clusters::shared(test)? else { return Ok(()) };
+    let writers =
+        vec![("users-cache", shop::without_dump(shop::USERS)), ("bulk-cache", shop::without_dump(shop::BULK))];
+    let Some(world) = World::start(test, Options { writers, ..by_table(&kafka, test, ONE_EACH, SHOP) }).await? else {
+        return Ok(());
+    };
+    let mut worker = Worker::start(&world, "run").await?;
+    wait_through(&world).await?;
+    world.mysql.exec("INSERT INTO shop.users VALUES (1, 'One', NULL, 'Paris', 1)").await?;
+    until("the user is there", async || Ok(ensure!(world.redis.ask::<bool>(&["EXISTS", "user:1"])?))).await?;
+
+    world.mysql.exec("TRUNCATE shop.users; INSERT INTO shop.users VALUES (2, 'Two', NULL, 'Paris', 1)").await?;
+    let told = wait_part(&worker, "users-cache", "TABLE_TRUNCATED").await?;
+    ensure!(!world.redis.ask::<bool>(&["EXISTS", "user:2"])?, "it went on behind it: {told}");
+    wait_through(&world).await?;
+    world.mysql.exec("DROP DATABASE shop").await?;
+    wait_part(&worker, "bulk-cache", "TABLE_DROPPED").await?;
+    worker.end_stopped().await
+}
+
+/// Waits until a partition of a writer has stopped for a reason.
+async fn wait_part(worker: &Worker, writer: &str, code: &str) -> Result<Value> {
+    until(&format!("{writer} has stopped, {code}"), async || {
+        let status = worker.process()?.status()?;
+        let parts = status["writers"].as_array().context("no writers")?;
+        let stopped = parts.iter().find(|part| part["writer"] == writer && part["code"] == code);
+        stopped.cloned().with_context(|| format!("{parts:?}"))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_is_resumed_with_more_tables_takes_part_in_their_topics() -> Result<()> {
+    let test = "a_writer_that_is_resumed_with_more_tables_takes_part_in_their_topics";
+    let Some(kafka) = clusters::shared(test)? else { return Ok(()) };
+    let writers = vec![("bulk-cache", shop::without_dump(shop::BULK))];
+    let Some(world) = World::start(test, Options { writers, ..by_table(&kafka, test, ONE_EACH, SHOP) }).await? else {
+        return Ok(());
+    };
+    let mut worker = Worker::start(&world, "run").await?;
+    wait_through(&world).await?;
+    world.mysql.exec("INSERT INTO shop.orders VALUES (1, 1, 9.90, NULL)").await?;
+    wait_through(&world).await?;
+    let more = shop::without_dump(shop::BULK).replace("\"shop.bulk\"]", "\"shop.bulk\", \"shop.orders\"]")
+        + "\n[[map]]\ntable = \"shop.orders\"\nas = \"string\"\nkey = \"order:{id}\"\nvalue = \"json\"\n";
+    world.write_writer("bulk-cache", &more)?;
+    // Each process reads the file for itself.
+    std::fs::copy(world.team().join("bulk-cache.toml"), worker.dir().join("plugins/shop-team/bulk-cache.toml"))?;
+    ensure!(worker.process()?.post("/api/writers/bulk-cache/resume")?.0 == 204);
+    until("the order is there", async || Ok(ensure!(world.redis.ask::<bool>(&["EXISTS", "order:1"])?))).await?;
+    worker.end().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_holds_something_else_is_not_taken_for_a_table() -> Result<()> {
+    let test = "a_topic_that_holds_something_else_is_not_taken_for_a_table";
+    let Some(kafka) = clusters::shared(test)? else { return Ok(()) };
+    let options = Options { writers: shop::without_dumps(), ..by_table(&kafka, test, ONE_EACH, SHOP) };
+    let Some(world) = World::start(test, options).await? else { return Ok(()) };
+    let theirs = topic_of(test, "orders");
+    let week = [("cleanup.policy", "delete"), ("retention.ms", "604800000"), ("max.message.bytes", "8388608")];
+    kafka.create_topic(&theirs, 1, 1, &week).await?;
+    kafka.produce(&theirs, 0, vec![Message { value: Some(b"theirs".to_vec()), ..Message::default() }]).await?;
+    let mut worker = Worker::start(&world, "run").await?;
+    wait_through(&world).await?;
+    world.mysql.exec("INSERT INTO shop.orders VALUES (1, 1, 9.90, NULL)").await?;
+    let told = wait_capture(worker.process()?, "stopped", "KAFKA_TOPIC_NAME").await?;
+    ensure!(told["message"].as_str().is_some_and(|said| said.contains("none of this log")), "{told}");
+    worker.end_stopped().await
 }

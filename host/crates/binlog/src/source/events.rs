@@ -13,7 +13,7 @@ use mysync_change::envelope::{EnvelopeError, TableEvent};
 use mysync_change::position::{
     Checkpoint, FilePosition, Gtid, GtidSet, GtidSource, SourcePosition, TransactionId, is_same_tag,
 };
-use mysync_change::rows::Operation;
+use mysync_change::rows::{Operation, ROW_HEADER_LEN};
 use mysync_change::schema::{Fingerprint, TableShape};
 use tracing::{info, warn};
 
@@ -190,8 +190,8 @@ impl EventReader {
         let (shape, fingerprint) = (read.table.shape(), read.table.fingerprint());
         announced.announce(shape, fingerprint, block);
         rows.begin(shape, fingerprint, block);
-        let (before, mut left_out) = (block.len(), 0);
-        while window.next < read.chunk.len() && block.len() - before < bytes {
+        let (mut written, mut left_out) = (0, 0);
+        while window.next < read.chunk.len() && written < bytes {
             match read.chunk.row(window.next) {
                 None => left_out += 1,
                 Some((image, key)) => {
@@ -200,6 +200,7 @@ impl EventReader {
                     let mut row = block.keyed_row(partition, key, fingerprint, Operation::Read, number)?;
                     row.images().extend_from_slice(image);
                     row.finish(true);
+                    written += ROW_HEADER_LEN + image.len();
                 }
             }
             window.next += 1;

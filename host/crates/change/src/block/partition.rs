@@ -23,6 +23,8 @@ pub struct PartitionBlock {
     pub oldest_us: u64,
     /// Last sequence number ever given in this partition.
     pub(super) prev: u64,
+    /// Whether it has got something since the block was last emptied.
+    pub(super) is_used: bool,
     pub(super) open: Option<OpenEnvelope>,
     /// Where the flags of the last row of the current transaction stand.
     pub(super) last_flags: Option<usize>,
@@ -161,12 +163,15 @@ impl PartitionBlock {
         self.committed_us = committed_us;
     }
 
-    /// Keeps so many bytes of memory.
+    /// Keeps so many bytes of memory for each of what it is made of.
     pub(super) fn clear(&mut self, keep: usize) {
+        self.is_used = false;
         self.bytes.clear();
         self.bytes.shrink_to(keep);
         self.keys.clear();
+        self.keys.shrink_to(keep);
         self.ends.clear();
+        self.ends.shrink_to(keep / size_of::<MessageEnd>());
         self.rows = 0;
         self.open = None;
         self.last_flags = None;

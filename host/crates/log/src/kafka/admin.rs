@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use mysync_pipeline::failure::Kind;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as Code};
@@ -98,8 +99,8 @@ impl Admin {
     }
 
     /// Makes a topic, unless another process has just done so.
-    pub async fn make(&self, wanted: &Wanted, replication: u16) -> Result<(), KafkaError> {
-        let replication = TopicReplication::Fixed(i32::from(replication));
+    pub async fn make(&self, wanted: &Wanted, copies: u16) -> Result<(), KafkaError> {
+        let replication = TopicReplication::Fixed(i32::from(copies));
         let mut topic = NewTopic::new(&wanted.name, wanted.partitions as i32, replication);
         for (name, value) in &wanted.settings {
             topic = topic.set(name, value);
@@ -115,7 +116,16 @@ impl Admin {
                     tries += 1;
                     tokio::time::sleep(MAKE_PAUSE).await;
                 }
-                Some(Err((topic, code))) => return Err(KafkaError::TopicMissing { topic, reason: code.to_string() }),
+                Some(Err((topic, Code::InvalidReplicationFactor))) => {
+                    return Err(KafkaError::FewBrokers { topic, replication: copies });
+                }
+                Some(Err((topic, code))) => {
+                    let error = KafkaError::of_code(&format!("making topic {topic}"), Some(code), code.to_string());
+                    return Err(match error.kind() {
+                        Kind::Transient => error,
+                        Kind::Definite => KafkaError::TopicMissing { topic, reason: code.to_string() },
+                    });
+                }
             }
         }
     }
@@ -131,7 +141,7 @@ impl Admin {
         let described = described.map_err(|error| KafkaError::of(doing, &error))?;
         let mut values = Values::new();
         for resource in described {
-            let resource = resource.map_err(|code| KafkaError::of(doing, &ClientError::AdminOp(code)))?;
+            let resource = resource.map_err(|code| KafkaError::of_code(doing, Some(code), code.to_string()))?;
             values.extend(resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))));
         }
         Ok(values)

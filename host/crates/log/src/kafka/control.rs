@@ -65,6 +65,15 @@ pub struct Identity {
     pub created_us: u64,
 }
 
+impl Identity {
+    /// With the id that it tells.
+    pub fn read(topic: &str, json: &[u8]) -> Result<(LogId, Self), KafkaError> {
+        let identity: Self = parse(topic, LOG, json)?;
+        let id = identity.id.parse().map_err(|reason: String| unreadable(topic, LOG, &reason))?;
+        Ok((id, identity))
+    }
+}
+
 /// A checkpoint, and where the log ended with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Covered {
@@ -262,9 +271,7 @@ fn take(
     let bytes = record.bytes();
     match key.as_str() {
         LOG => {
-            let identity: Identity = parse(topic, &key, bytes)?;
-            let id = identity.id.parse().map_err(|reason: String| unreadable(topic, &key, &reason))?;
-            state.identity = Some((id, identity));
+            state.identity = Some(Identity::read(topic, bytes)?);
         }
         CHECKPOINT => _ = pending.insert(CHECKPOINT, bytes.to_vec()),
         LEADER => _ = pending.insert(LEADER, bytes.to_vec()),

@@ -38,7 +38,18 @@ pub enum KafkaError {
     #[error("topic {topic} does not exist, and Kafka does not let it be made: {reason}")]
     TopicMissing { topic: String, reason: String },
     #[error(
-        "table {table} cannot have topic {topic}, which {what}: capture stops before its first row. Leave it out with source.exclude; or,          with a new log.prefix, choose another log.topic"
+        "topic {topic} cannot be made with {replication} copies while fewer brokers are there: bring the others back; or, where there are no \
+         others, set log.replication"
+    )]
+    FewBrokers { topic: String, replication: u16 },
+    #[error(
+        "log {former} was replaced by log {now} while this process ran, and partitions have other numbers in it: restart the process, then \
+         'mysync writer rebase NAME' lets a writer go on with the new log"
+    )]
+    Renumbered { former: String, now: String },
+    #[error(
+        "table {table} cannot have topic {topic}, which {what}: capture stops before the table's first row. Leave the table out with \
+         source.exclude; or, with a new log.prefix, choose another log.topic"
     )]
     TopicName { topic: String, table: String, what: &'static str },
     #[error("{0}")]
@@ -116,8 +127,13 @@ impl From<EnvelopeError> for KafkaError {
 impl KafkaError {
     /// What a client's error means while `doing` something.
     pub fn of(doing: &str, error: &ClientError) -> Self {
-        let (doing, reason) = (doing.to_owned(), error.to_string());
-        match error.rdkafka_error_code() {
+        Self::of_code(doing, error.rdkafka_error_code(), error.to_string())
+    }
+
+    /// The same by its code.
+    pub fn of_code(doing: &str, code: Option<Code>, reason: String) -> Self {
+        let doing = doing.to_owned();
+        match code {
             Some(Code::Fenced | Code::InvalidProducerEpoch | Code::Fatal) => Self::Fenced,
             Some(
                 Code::Authentication
@@ -156,6 +172,8 @@ impl KafkaError {
             Self::TooLarge { .. } => "KAFKA_RECORD_TOO_LARGE",
             Self::TopicGone { .. } => "KAFKA_TOPIC_GONE",
             Self::TopicMissing { .. } => "KAFKA_TOPIC_MISSING",
+            Self::FewBrokers { .. } => "KAFKA_FEW_BROKERS",
+            Self::Renumbered { .. } => "KAFKA_RENUMBERED",
             Self::TopicName { .. } => "KAFKA_TOPIC_NAME",
             Self::Setting(_) => "KAFKA_SETTING",
             Self::Absent { .. } => "KAFKA_LOG_ABSENT",
@@ -181,6 +199,7 @@ impl KafkaError {
             | Self::Fenced
             | Self::Transaction { .. }
             | Self::Absent { .. }
+            | Self::FewBrokers { .. }
             | Self::PlaceGone { .. }
             | Self::Disagreeing { .. }
             | Self::ShapeMissing { .. }

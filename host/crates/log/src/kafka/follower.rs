@@ -11,7 +11,7 @@ use rdkafka::topic_partition_list::Offset;
 use tracing::debug;
 
 use super::Cluster;
-use super::control::{Added, CHECKPOINT, Covered, DUMPS, LEADER, Leader, TOPICS, parse};
+use super::control::{Added, CHECKPOINT, Covered, DUMPS, Identity, LEADER, LOG, Leader, TOPICS, parse};
 use super::error::KafkaError;
 use super::tail::{Next, Tail};
 
@@ -21,14 +21,17 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// A leader says more often than this that it is there.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// Follows until it is dropped.
+/// Follows until it is dropped, or until this process has to be started again.
 pub async fn follow(cluster: Arc<Cluster>, board: Arc<Board>) {
     let mut next = Offset::Beginning;
     loop {
         if let Err(error) = follow_from(&mut next, &cluster, &board).await {
             debug!(target: "mysync_log::kafka", %error, "the leader is not followed at the moment");
-            if let KafkaError::PlaceGone { .. } = error {
-                next = Offset::Beginning;
+            match error {
+                KafkaError::PlaceGone { .. } => next = Offset::Beginning,
+                // It is told by whoever reads or writes there.
+                KafkaError::Renumbered { .. } => return,
+                _ => {}
             }
         }
         tokio::time::sleep(PAUSE).await;
@@ -59,11 +62,15 @@ async fn follow_from(next: &mut Offset, cluster: &Cluster, board: &Board) -> Res
             let leader: Leader = parse(topic, LEADER, record.bytes())?;
             board.capture.set_leader(leader.name);
         }
-        if *cluster.leads.borrow() {
-            continue;
+        if record.key() == LOG.as_bytes() {
+            cluster.check_numbers(Identity::read(topic, record.bytes())?.0)?;
         }
+        // Also by who leads: it may have been replaced, and not know it yet.
         if record.key() == TOPICS.as_bytes() {
             cluster.know(&parse::<Added>(topic, TOPICS, record.bytes())?.topics);
+        }
+        if *cluster.leads.borrow() {
+            continue;
         }
         match record.key() {
             key if key == CHECKPOINT.as_bytes() => {

@@ -40,6 +40,7 @@ const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// A member, as long as it lives.
 pub struct Member {
     topics: watch::Receiver<Topics>,
+    tables: watch::Sender<Vec<Pattern>>,
     consumer: Arc<BaseConsumer<Context>>,
     _parting: Parting<BaseConsumer<Context>>,
     ending: Arc<AtomicBool>,
@@ -76,7 +77,8 @@ impl Member {
         let context = Context { changes, topics: topics.clone(), noted: Mutex::default(), ending: ending.clone() };
         let consumer: BaseConsumer<Context> =
             settings.member(group).create_with_context(context).map_err(|error| KafkaError::of(&doing(), &error))?;
-        let mut subscription = Subscription { topics: topics.clone(), tables, names: Vec::new() };
+        let tables = watch::Sender::new(tables);
+        let mut subscription = Subscription { topics: topics.clone(), tables: tables.subscribe(), names: Vec::new() };
         subscription.follow(&consumer).map_err(|error| KafkaError::of(&doing(), &error))?;
         let consumer = Arc::new(consumer);
         let parting = Parting::of(&consumer);
@@ -89,7 +91,12 @@ impl Member {
                 drop(left);
             })
             .map_err(|error| KafkaError::Unreachable { doing: doing(), reason: error.to_string() })?;
-        Ok((Self { topics, consumer, _parting: parting, ending }, told))
+        Ok((Self { topics, tables, consumer, _parting: parting, ending }, told))
+    }
+
+    /// Takes part in the topics of these tables from now on.
+    pub fn want(&self, tables: &[Pattern]) {
+        self.tables.send_replace(tables.to_vec());
     }
 
     /// Asks the group whether this process is still one of it: a commit is refused to who is not. What is committed stays.
@@ -219,14 +226,15 @@ impl ConsumerContext for Context {
 /// Which topics a member takes part in.
 struct Subscription {
     topics: watch::Receiver<Topics>,
-    tables: Vec<Pattern>,
+    tables: watch::Receiver<Vec<Pattern>>,
     names: Vec<String>,
 }
 
 impl Subscription {
     /// Takes part in those that there are now.
     fn follow(&mut self, consumer: &BaseConsumer<Context>) -> Result<(), ClientError> {
-        let names: Vec<String> = self.topics.borrow().of(&self.tables).map(|topic| topic.name.clone()).collect();
+        let names: Vec<String> =
+            self.topics.borrow().of(&self.tables.borrow()).map(|topic| topic.name.clone()).collect();
         if names == self.names {
             return Ok(());
         }

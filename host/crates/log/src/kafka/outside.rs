@@ -45,7 +45,7 @@ pub async fn look(settings: KafkaSettings) -> Result<Outside, KafkaError> {
     let has_control = !facts.missing.contains(&settings.control_topic());
     // Nobody waits for members: there are none.
     let (members, _) = mpsc::channel(1);
-    let cluster = Arc::new(Cluster::new(settings, facts.message_bytes_max, facts.cluster.clone(), members));
+    let cluster = Arc::new(Cluster::new(settings, facts.limits.clone(), facts.cluster.clone(), members));
     let log = if has_control { known(&cluster).await? } else { None };
     let topics = cluster.topics();
     if !topics.added().is_empty() {

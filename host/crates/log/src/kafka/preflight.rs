@@ -1,5 +1,6 @@
 //! What the cluster and its topics have to be like, so that the log keeps its promises; each finding names its setting and the way on.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use mysync_change::topics::Topic;
@@ -24,10 +25,14 @@ const MESSAGE_BYTES_DEFAULT: usize = 1_048_588;
 const FIND_TRIES: u32 = 50;
 const FIND_PAUSE: Duration = Duration::from_millis(200);
 
+/// The largest message that a topic takes, by its name.
+pub type Limits = BTreeMap<String, usize>;
+
 /// What was found of a cluster.
 #[derive(Debug)]
 pub struct Facts {
-    pub message_bytes_max: usize,
+    /// The largest message that each topic takes.
+    pub limits: Limits,
     pub cluster: String,
     /// Topics that are not there.
     pub missing: Vec<String>,
@@ -68,7 +73,7 @@ pub async fn prepare(admin: &Admin, settings: &KafkaSettings) -> Result<Facts, K
 pub async fn look(admin: &Admin, settings: &KafkaSettings, added: &[Topic]) -> Result<Facts, KafkaError> {
     let (cluster, brokers) = admin.cluster().await?;
     let (mut breaches, mut missing) = (Vec::new(), Vec::new());
-    let mut message_bytes_max = usize::MAX;
+    let mut limits = Limits::new();
     for wanted in wanted(settings, added) {
         let found = match admin.find(&wanted.name).await? {
             Some(found) => found,
@@ -77,14 +82,15 @@ pub async fn look(admin: &Admin, settings: &KafkaSettings, added: &[Topic]) -> R
                 wanted.as_made(settings.replication)
             }
         };
-        message_bytes_max = message_bytes_max.min(check(settings, &wanted, &found, &mut breaches)?);
+        let max = check(settings, &wanted, &found, &mut breaches)?;
+        limits.insert(wanted.name, max);
     }
     if let Some(id) = brokers.first() {
         check_broker(&admin.broker(*id).await?, brokers.len(), &mut breaches);
     }
     let (allowed, refused) =
         breaches.into_iter().partition(|breach| !breach.is_fatal && settings.allows(breach.setting));
-    Ok(Facts { message_bytes_max, cluster, missing, allowed, refused })
+    Ok(Facts { limits, cluster, missing, allowed, refused })
 }
 
 /// Checks a topic that the log has added, or makes it. Answers the largest message that it takes.
@@ -95,10 +101,10 @@ pub async fn records(admin: &Admin, settings: &KafkaSettings, topic: &Topic) -> 
         None => make(admin, settings, &wanted).await?,
     };
     let mut breaches = Vec::new();
-    let message_bytes_max = check(settings, &wanted, &found, &mut breaches)?;
+    let max = check(settings, &wanted, &found, &mut breaches)?;
     breaches.retain(|breach| breach.is_fatal || !settings.allows(breach.setting));
     refuse(&breaches)?;
-    Ok(message_bytes_max)
+    Ok(max)
 }
 
 fn refuse(breaches: &[Breach]) -> Result<(), KafkaError> {
@@ -107,20 +113,23 @@ fn refuse(breaches: &[Breach]) -> Result<(), KafkaError> {
     }
     let all: Vec<&str> = breaches.iter().map(|breach| breach.what.as_str()).collect();
     let can_be_allowed = breaches.iter().filter(|breach| !breach.is_fatal);
-    let mut names: Vec<String> = can_be_allowed.map(|breach| format!("\"{}\"", breach.setting)).collect();
-    names.dedup();
-    let way_out = match names.as_slice() {
-        [] => String::new(),
-        names => format!(". Whoever can live with that says so by name: log.allow = [{}]", names.join(", ")),
+    let names: BTreeSet<String> = can_be_allowed.map(|breach| format!("\"{}\"", breach.setting)).collect();
+    let way_out = if names.is_empty() {
+        String::new()
+    } else {
+        let names = Vec::from_iter(names).join(", ");
+        format!(". Whoever can live with that says so by name: log.allow = [{names}]")
     };
     Err(KafkaError::Setting(format!("{}{way_out}", all.join(". "))))
 }
 
 async fn make(admin: &Admin, settings: &KafkaSettings, wanted: &Wanted) -> Result<Found, KafkaError> {
     admin.make(wanted, settings.replication).await?;
-    let missing = || "it was made, and is not there".to_owned();
-    let made = await_topic(admin, &wanted.name).await?;
-    made.ok_or_else(|| KafkaError::TopicMissing { topic: wanted.name.clone(), reason: missing() })
+    let unknown = || KafkaError::Unreachable {
+        doing: format!("looking at topic {}", wanted.name),
+        reason: "it was made, and not every broker knows of it yet".to_owned(),
+    };
+    await_topic(admin, &wanted.name).await?.ok_or_else(unknown)
 }
 
 /// A topic that was just made, or a broker that was just started, is known everywhere a moment later.
@@ -273,7 +282,7 @@ fn check(
             cure("cleanup.policy", asked)
         );
         // Rows that share a message have no key, and a compacted topic takes nothing without one.
-        breaches.push(Breach { setting: "cleanup.policy", what, is_fatal: asked == "delete" });
+        breaches.push(Breach { setting: "cleanup.policy", what, is_fatal: by_size });
     }
     let max = number(values, "max.message.bytes").map_or(MESSAGE_BYTES_DEFAULT, |max| max as usize);
     if max < MESSAGE_BYTES_LEAST {

@@ -19,6 +19,7 @@ use tracing::debug;
 use super::client;
 use super::error::KafkaError;
 use super::metrics;
+use super::preflight::Limits;
 use super::settings::{KafkaSettings, TRANSACTION_TIMEOUT};
 use super::tail::RECORD_HEADER;
 
@@ -78,6 +79,8 @@ pub struct Outgoing<'a> {
 pub struct Producer {
     client: Arc<BaseProducer<Context>>,
     sent: u64,
+    /// Of messages that are sent together.
+    batch_bytes_max: usize,
     _serving: Serving,
 }
 
@@ -114,8 +117,10 @@ impl std::fmt::Debug for Producer {
 
 impl Producer {
     /// Takes over from whoever wrote under the name of this log before: from here on nothing of theirs is committed.
-    pub async fn take_over(settings: &KafkaSettings, message_bytes_max: usize) -> Result<Self, KafkaError> {
-        let config = settings.producer(message_bytes_max);
+    pub async fn take_over(settings: &KafkaSettings, limits: &Limits) -> Result<Self, KafkaError> {
+        let batch_bytes_max = limits.values().copied().min().unwrap_or_default();
+        let message_bytes_max = limits.values().copied().max().unwrap_or_default();
+        let config = settings.producer(batch_bytes_max, message_bytes_max);
         blocking(move || {
             let context = Context { delivered: AtomicU64::new(0), told: Notify::new() };
             let doing = "taking over the log's transactions";
@@ -124,9 +129,14 @@ impl Producer {
             let client = Arc::new(client);
             let serving = Serving::start(client.clone())?;
             client.init_transactions(INIT_TIME).map_err(|error| KafkaError::of(doing, &error))?;
-            Ok(Self { client, sent: 0, _serving: serving })
+            Ok(Self { client, sent: 0, batch_bytes_max, _serving: serving })
         })
         .await
+    }
+
+    /// Whether it may send more at once than one of the topics takes.
+    pub fn is_too_large(&self, limits: &Limits) -> bool {
+        limits.values().any(|max| *max < self.batch_bytes_max)
     }
 
     pub fn begin(&self) -> Result<(), KafkaError> {

@@ -156,15 +156,15 @@ impl KafkaSettings {
         config
     }
 
-    /// The leader's producer. `message_bytes_max`: what the topics take.
-    pub fn producer(&self, message_bytes_max: usize) -> ClientConfig {
+    /// The leader's producer. `batch_bytes_max`: what every topic takes; `message_bytes_max`: what some take.
+    pub fn producer(&self, batch_bytes_max: usize, message_bytes_max: usize) -> ClientConfig {
         let mut config = self.client();
         config.set("transactional.id", self.capture_name());
         config.set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string());
         config.set("enable.idempotence", "true");
         config.set("acks", "all");
         config.set("message.max.bytes", message_bytes_max.to_string());
-        config.set("batch.size", message_bytes_max.to_string());
+        config.set("batch.size", batch_bytes_max.to_string());
         config.set("queue.buffering.max.kbytes", (PRODUCER_BYTES >> 10).to_string());
         // Everything of a transaction is sent at once and waited for: lingering would only add to the time that takes.
         config.set("linger.ms", "0");
@@ -211,6 +211,8 @@ impl KafkaSettings {
         config.set("partition.assignment.strategy", "cooperative-sticky");
         config.set("session.timeout.ms", SESSION_TIMEOUT.as_millis().to_string());
         config.set("heartbeat.interval.ms", HEARTBEAT.as_millis().to_string());
+        // Also a topic that was made lately is to be known soon.
+        config.set("topic.metadata.refresh.interval.ms", METADATA_EVERY.as_millis().to_string());
         // It is polled by a thread of its own, whatever happens elsewhere.
         config.set("max.poll.interval.ms", "60000");
         config

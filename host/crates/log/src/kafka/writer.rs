@@ -7,7 +7,6 @@
 //! the control topic then says how far the log has come. Who was fenced joins the group anew, and waits until it is given the lead.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use mysync_change::block::{BlockBuilder, Message};
@@ -29,7 +28,7 @@ use super::control::{self, Added, CHECKPOINT, Control, Covered, DUMPS, Identity,
 use super::error::KafkaError;
 use super::group::Member;
 use super::producer::{Outgoing, Producer};
-use super::{preflight, process_name, random_id};
+use super::{process_name, random_id};
 use crate::sequence;
 
 /// How often a candidate that was given the lead asks whether it still has it, and how long it waits in between: longer than others take to
@@ -124,7 +123,8 @@ impl KafkaWriter {
         self.wait_chosen().await?;
         let cluster = &self.cluster;
         cluster.check_topics().await?;
-        let mut producer = Producer::take_over(&cluster.settings, cluster.message_bytes_max.load(Relaxed)).await?;
+        let limits = cluster.limits().clone();
+        let mut producer = Producer::take_over(&cluster.settings, &limits).await?;
         // Read back, this tells that everything from before was read.
         let leader = Leader { token: random_id().to_string(), name: process_name() };
         let topic = cluster.settings.control_topic();
@@ -135,13 +135,13 @@ impl KafkaWriter {
         let (id, mut lasts) = match &state.identity {
             Some((id, identity)) => {
                 cluster.check_routing(identity)?;
+                cluster.check_numbers(*id)?;
                 (*id, state.covered.as_ref().map_or(Vec::new(), |covered| covered.lasts.clone()))
             }
             None => {
-                for topic in topics.list() {
-                    cluster.check_empty(topic).await?;
-                }
+                cluster.check_empty().await?;
                 let id = random_id();
+                cluster.check_numbers(id)?;
                 let (routing, created_us) = (cluster.routing.clone(), now_us());
                 let identity = Identity { id: id.to_string(), routing, created_us };
                 write(&mut producer, &topic, &[(LOG, control::to_json(&topic, LOG, &identity)?)]).await?;
@@ -149,6 +149,11 @@ impl KafkaWriter {
                 (id, Vec::new())
             }
         };
+        let admin = Admin::new(&cluster.settings)?;
+        for topic in topics.added() {
+            cluster.see_to(&admin, topic).await?;
+        }
+        check_limits(&producer, cluster)?;
         lasts.resize(topics.partitions() as usize, 0);
         cluster.topics.send_replace(topics.clone());
         let next_seq = sequence::first(lasts.iter().copied().max().unwrap_or(0), now_us());
@@ -214,6 +219,7 @@ impl Leading {
         let topics = block.topics();
         if block.has_new_topics() {
             make_new(cluster, topics).await?;
+            check_limits(producer, cluster)?;
             let added = Added { topics: topics.added().to_vec() };
             controls.push((TOPICS.to_owned(), control::to_json(&topic, TOPICS, &added)?));
         }
@@ -279,17 +285,24 @@ impl Leading {
 /// Makes topics that tables were given since, and checks them: the log knows of none of them yet.
 async fn make_new(cluster: &Cluster, topics: &Topics) -> Result<(), KafkaError> {
     let known = cluster.topics().added().len();
+    let new = topics.added().get(known..).unwrap_or_default();
+    new.iter().try_for_each(|topic| cluster.check_name(topic))?;
     let admin = Admin::new(&cluster.settings)?;
-    for topic in topics.added().iter().skip(known) {
-        cluster.check_name(topic)?;
-        let bytes_max = preflight::records(&admin, &cluster.settings, topic).await?;
-        if bytes_max < cluster.message_bytes_max.fetch_min(bytes_max, Relaxed) {
-            let reason =
-                format!("topic {} takes messages of {bytes_max} bytes, which takes another producer", topic.name);
-            return Err(KafkaError::Transaction { reason });
+    for topic in new {
+        cluster.see_to(&admin, topic).await?;
+        if cluster.first_record(&topic.name, topic.partitions).await?.is_some() {
+            return Err(cluster.bad_name(topic, "holds records that are none of this log"));
         }
-        cluster.check_empty(topic).await?;
         info!(topic = topic.name, partitions = topic.partitions, "a table has a topic of its own");
+    }
+    Ok(())
+}
+
+/// A producer that may send more at once than a topic takes that was added since makes room for another one.
+fn check_limits(producer: &Producer, cluster: &Cluster) -> Result<(), KafkaError> {
+    if producer.is_too_large(&cluster.limits()) {
+        let reason = "a topic was added that takes less at once than the others".to_owned();
+        return Err(KafkaError::Transaction { reason });
     }
     Ok(())
 }

@@ -42,7 +42,7 @@ impl ProducerContext for Delivered {
 
 impl Plain {
     pub fn new(settings: &KafkaSettings, message_bytes_max: usize, linger: Duration) -> Result<Self> {
-        let mut config = settings.producer(message_bytes_max);
+        let mut config = settings.producer(message_bytes_max, message_bytes_max);
         config.remove("transactional.id");
         config.remove("transaction.timeout.ms");
         config.set("linger.ms", linger.as_millis().to_string());
