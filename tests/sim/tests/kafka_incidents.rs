@@ -106,6 +106,39 @@ fn a_leader_that_wakes_up_after_its_commit_was_taken_does_not_send_it_again() {
     assert_eq!((fenced > 0, aborted), (true, 0));
 }
 
+#[test]
+fn a_task_that_stood_still_is_not_stopped_by_what_is_gone_since_then() {
+    for (compacts, is_new) in [(false, true), (false, false), (true, false)] {
+        println!("compacted: {compacts}, without a fence: {is_new}");
+        simulated(async {
+            let mut cluster = Cluster::new(2, Scenario { partitions: 1, compacts, ..QUIET });
+            if !is_new {
+                cluster.start();
+                commit_for(&cluster, 10).await;
+                cluster.processes.first().into_iter().for_each(Process::end);
+            }
+            // It has asked for the fence, and stands still until others have gone on.
+            cluster.faults.plan(Moment::Claiming, 1, Fault::Pause(LONG_MS));
+            cluster.start();
+            commit_for(&cluster, 4).await;
+            cluster.start();
+            commit_for(&cluster, 10).await;
+            for _ in 0..40 {
+                commit_for(&cluster, 1).await;
+                if compacts {
+                    cluster.compact();
+                } else {
+                    cluster.shared.broker.delete_records();
+                }
+            }
+            let gone = if compacts { Moment::RecordsCompacted } else { Moment::RecordsDeleted };
+            assert!([gone, Moment::MemberLost].iter().all(|moment| cluster.faults.tally().of(*moment) > 0));
+            assert_eq!(*cluster.shared.stops.lock().unwrap(), []);
+            cluster.come_to_rest().await;
+        });
+    }
+}
+
 /// With which codes delivery stops after something happened to a log that was at rest, and more was committed then. `was_away`: the store is as
 /// it was some time before.
 fn stops_after(was_away: bool, happens: impl FnOnce(&Cluster)) -> Vec<&'static str> {

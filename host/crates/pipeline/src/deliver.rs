@@ -7,6 +7,7 @@
 //! **Resuming.** After any error everything is given up but the store's fence: a new connection, a new instance of the writer, and on from
 //! `applied`. A batch that began and is not known to be applied, `(applied, began]`, is applied again with the same end.
 //! **Errors.** Transient ones are retried for as long as it takes. A definite one stops the partition before the batch, and nothing advances.
+//! Who has stood still meanwhile may find wrong what another task is long done with: it stops for its fence, not for that.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -56,6 +57,8 @@ struct Claim {
     made: bool,
     /// The fence that it replaced.
     former: Option<Fence>,
+    /// What the store answered when the task last asked for the fence; none: it has not asked yet.
+    read: Option<Option<Fence>>,
 }
 
 impl Claim {
@@ -92,6 +95,7 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
                     self.status.set_state(State::Ended);
                     return Ok(());
                 }
+                Err(failure) if failure.kind == Kind::Definite => self.unless_overtaken(&claim, failure).await,
                 Err(failure) => failure,
             };
             self.status.errors.fetch_add(1, Relaxed);
@@ -109,6 +113,19 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
                 self.status.set_state(State::Ended);
                 return Ok(());
             }
+        }
+    }
+
+    /// What a task stops for. If the fence is neither its own nor the one that it began with, another goes on: what was wrong was so at a place
+    /// that is left. As long as the store does not say, the task begins anew.
+    async fn unless_overtaken(&mut self, claim: &Claim, failure: Failure) -> Failure {
+        let Some(read) = &claim.read else { return failure };
+        match self.connector.open().await {
+            Ok(Some(now)) if now.owner != self.owner && read.as_ref() != Some(&now) => {
+                fence_taken(&self.writer, &now.owner)
+            }
+            Err(unknown) if unknown.kind == Kind::Transient => unknown,
+            _ => failure,
         }
     }
 
@@ -188,7 +205,9 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
         let writer = self.writer.clone();
         // Asked before the fence is read: one that is made in between is another task's, and refuses this one's.
         let (has_advanced, compaction) = (self.log.has_advanced().await?, self.log.compaction().await?);
-        let fence = match self.connector.open().await? {
+        let fence = self.connector.open().await?;
+        claim.read = Some(fence.clone());
+        let fence = match fence {
             Some(fence) if fence.log != log_id => return Err(log_replaced(&writer, &fence.log, &log_id)),
             Some(fence) if claim.made && fence.owner != self.owner => {
                 if !claim.is_newer_than(&fence) {

@@ -61,8 +61,6 @@ pub enum Moment {
     ResumedBehindStart,
     /// A store was made anew from what compaction had left.
     Rebuilt,
-    /// A task stopped for a fence that another had replaced meanwhile.
-    FalseAlarm,
     /// A writer came back after more was removed than it knew of.
     AwayTooLong,
 }
@@ -91,7 +89,7 @@ impl Moment {
         Self::RecordsCompacted,
     ];
 
-    pub const OUTCOMES: [Self; 14] = [
+    pub const OUTCOMES: [Self; 13] = [
         Self::LeaderFenced,
         Self::TransactionAborted,
         Self::TransactionCompleted,
@@ -104,7 +102,6 @@ impl Moment {
         Self::FenceRetaken,
         Self::ResumedBehindStart,
         Self::Rebuilt,
-        Self::FalseAlarm,
         Self::AwayTooLong,
     ];
 }
