@@ -1,4 +1,5 @@
-//! What lies between a client and a server: it can be slow, silent, cut, closed, late with what was sent before a cut, and good again.
+//! What lies between a client and a server: it can be slow, silent, cut, closed, late with what was sent before a cut, say everything
+//! twice, and be good again.
 //!
 //! It runs on threads of its own, so that it goes on while a test blocks.
 
@@ -32,6 +33,8 @@ struct State {
     delay: Duration,
     held: bool,
     refused: bool,
+    /// How much later than itself the copy arrives of what is sent over a new connection; none: there is no copy.
+    twice: Option<Duration>,
     /// Answers that still pass before their connection is cut.
     cut_after: Option<usize>,
     /// What is connected, by number.
@@ -53,6 +56,19 @@ enum Stage {
     /// The client is gone, and what it sent reaches the server all the same.
     Late,
 }
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// To the server.
+    There,
+    /// The same once more, so much later.
+    Again(Duration),
+    /// To the client: answers.
+    Back,
+}
+
+/// What was read, and when.
+type Piece = (Instant, Vec<u8>);
 
 impl Proxy {
     pub fn start(to: u16) -> Result<Self> {
@@ -104,6 +120,12 @@ impl Proxy {
         });
     }
 
+    /// What clients send over connections that they open from now on reaches the server once more, so much later, over one of its own, whose
+    /// answers go nowhere. A cut does not keep back what is on its way there.
+    pub fn duplicate(&self, later: Duration) {
+        self.line.change(|state| state.twice = Some(later));
+    }
+
     /// Cuts one connection, in the middle of an answer, when so many more bytes have come from the server.
     pub fn cut_after(&self, bytes: usize) {
         self.line.change(|state| state.cut_after = Some(bytes));
@@ -117,10 +139,11 @@ impl Proxy {
         });
     }
 
-    /// Everything passes again, at once, but for what is stranded.
+    /// Everything passes again, at once, but for what is stranded. New connections say everything once.
     pub fn restore(&self) {
         self.line.change(|state| {
-            (state.delay, state.held, state.refused, state.cut_after) = (Duration::ZERO, false, false, None);
+            (state.delay, state.held, state.refused) = (Duration::ZERO, false, false);
+            (state.cut_after, state.twice) = (None, None);
         });
     }
 
@@ -181,10 +204,20 @@ impl Line {
     }
 }
 
-fn connect(client: TcpStream, to: u16, line: &Arc<Line>) -> Result<()> {
+fn open(to: u16) -> Result<TcpStream> {
     let server = TcpStream::connect(("127.0.0.1", to))?;
-    client.set_nodelay(true)?;
     server.set_nodelay(true)?;
+    Ok(server)
+}
+
+fn connect(client: TcpStream, to: u16, line: &Arc<Line>) -> Result<()> {
+    let twice = line.state().twice;
+    let server = open(to)?;
+    let copy = match twice {
+        Some(later) => Some((open(to)?, later)),
+        None => None,
+    };
+    client.set_nodelay(true)?;
     let number = {
         let mut state = line.state();
         if state.refused {
@@ -196,43 +229,57 @@ fn connect(client: TcpStream, to: u16, line: &Arc<Line>) -> Result<()> {
         state.connections.insert(number, Connection { client, server, stage: Stage::Whole });
         number
     };
-    carry(client.try_clone()?, server.try_clone()?, line.clone(), number, false);
-    carry(server, client, line.clone(), number, true);
+    let mut there = vec![write(server.try_clone()?, line, number, Way::There)];
+    if let Some((copy, later)) = copy {
+        let mut answers = copy.try_clone()?;
+        std::thread::spawn(move || std::io::copy(&mut answers, &mut std::io::sink()));
+        there.push(write(copy, line, number, Way::Again(later)));
+    }
+    let back = vec![write(client.try_clone()?, line, number, Way::Back)];
+    read(client, line, there, false);
+    read(server, line, back, true);
     Ok(())
 }
 
-/// Carries one direction, by two threads: what was read waits its delay while more is read.
-fn carry(mut from: TcpStream, to: TcpStream, line: Arc<Line>, number: u64, answers: bool) {
-    let (pieces, read) = sync_channel::<(Instant, Vec<u8>)>(PIECES_MAX);
-    let writing = line.clone();
-    std::thread::spawn(move || {
-        read_pieces(&mut from, &line, &pieces, answers);
-    });
-    std::thread::spawn(move || {
-        write_pieces(to, &writing, &read, number, answers);
-        // A client that has sent all may still wait for answers; without answers there is nothing to wait for.
-        if answers {
-            writing.state().close(number);
-        }
-    });
+/// Reads on while what was read waits its time.
+fn read(mut from: TcpStream, line: &Arc<Line>, to: Vec<SyncSender<Piece>>, answers: bool) {
+    let line = line.clone();
+    std::thread::spawn(move || read_pieces(&mut from, &line, to, answers));
 }
 
-fn read_pieces(from: &mut TcpStream, line: &Line, pieces: &SyncSender<(Instant, Vec<u8>)>, answers: bool) {
+fn read_pieces(from: &mut TcpStream, line: &Line, mut to: Vec<SyncSender<Piece>>, answers: bool) {
     let mut bytes = vec![0; PIECE_BYTES];
     while let Ok(size @ 1..) = from.read(&mut bytes) {
         let passed = if answers { line.passes(size) } else { size };
-        if pieces.send((Instant::now(), bytes[..passed].to_vec())).is_err() || passed < size {
+        let piece = (Instant::now(), bytes[..passed].to_vec());
+        to.retain(|to| to.send(piece.clone()).is_ok());
+        if to.is_empty() || passed < size {
             return;
         }
     }
 }
 
-fn write_pieces(mut to: TcpStream, line: &Line, pieces: &Receiver<(Instant, Vec<u8>)>, number: u64, answers: bool) {
+/// Writes what it is sent, each piece in its time.
+fn write(to: TcpStream, line: &Arc<Line>, number: u64, way: Way) -> SyncSender<Piece> {
+    let (pieces, sent) = sync_channel(PIECES_MAX);
+    let line = line.clone();
+    std::thread::spawn(move || {
+        write_pieces(to, &line, &sent, number, way);
+        // A client that has sent all may still wait for answers; without answers there is nothing to wait for.
+        if way == Way::Back {
+            line.state().close(number);
+        }
+    });
+    pieces
+}
+
+fn write_pieces(mut to: TcpStream, line: &Line, pieces: &Receiver<Piece>, number: u64, way: Way) {
+    let later = if let Way::Again(later) = way { later } else { Duration::ZERO };
     for (since, piece) in pieces {
         let mut state = line.state();
         loop {
-            let left = (since + state.delay).saturating_duration_since(Instant::now());
-            let held = state.held || (!answers && state.is(number, Stage::Stranded));
+            let left = (since + state.delay + later).saturating_duration_since(Instant::now());
+            let held = state.held || (way == Way::There && state.is(number, Stage::Stranded));
             state = match (held, left.is_zero()) {
                 (true, _) => line.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
                 (false, false) => line.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
@@ -240,7 +287,7 @@ fn write_pieces(mut to: TcpStream, line: &Line, pieces: &Receiver<(Instant, Vec<
             };
         }
         // The server is to be done with what comes late, so its answers are taken from it.
-        let nobody = answers && (state.is(number, Stage::Stranded) || state.is(number, Stage::Late));
+        let nobody = way == Way::Back && (state.is(number, Stage::Stranded) || state.is(number, Stage::Late));
         drop(state);
         if !nobody && to.write_all(&piece).is_err() {
             break;

@@ -214,6 +214,42 @@ fn what_was_sent_before_a_cut_arrives_after_what_was_sent_on_a_new_connection() 
     Ok(())
 }
 
+#[test]
+fn what_is_sent_arrives_twice_at_once_or_after_a_cut() -> Result<()> {
+    let (port, told) = listener()?;
+    let proxy = Proxy::start(port)?;
+    let connect = || TcpStream::connect(("127.0.0.1", proxy.port));
+    let next = || told.recv_timeout(Duration::from_secs(20));
+    let mut old = connect()?;
+    assert_eq!(ask(&mut old, b"me")?, b"ok");
+    proxy.duplicate(Duration::ZERO);
+    assert_eq!(ask(&mut old, b"me")?, b"ok");
+    let mut twice = connect()?;
+    assert_eq!(ask(&mut twice, b"it")?, b"ok");
+    assert_eq!([next()?, next()?, next()?, next()?], ["me", "me", "it", "it"], "only a new connection says it twice");
+
+    let later = Duration::from_millis(500);
+    proxy.duplicate(later);
+    let (mut late, asked) = (connect()?, Instant::now());
+    assert_eq!(ask(&mut late, b"in")?, b"ok");
+    assert_eq!(next()?, "in");
+    proxy.restore();
+    proxy.cut();
+    for mut cut in [old, twice, late] {
+        let mut more = Vec::new();
+        let _ = cut.read_to_end(&mut more);
+        assert!(more.is_empty(), "the copy's answer came too: {more:?}");
+    }
+    // The ends of the three and of the first copy.
+    assert_eq!([next()?, next()?, next()?, next()?].concat(), "");
+    assert_eq!([next()?, next()?], ["in", ""]);
+    assert!(asked.elapsed() >= later, "{:?}", asked.elapsed());
+
+    assert_eq!(ask(&mut connect()?, b"me")?, b"ok");
+    assert_eq!([next()?, next()?], ["me", ""]);
+    Ok(())
+}
+
 #[tokio::test]
 async fn waiting_in_vain_tells_what_was_seen_last() {
     let mut looks = 0;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rdkafka::admin::{
-    AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication,
+    AdminClient, AdminOptions, AlterConfig, ConfigSource, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
 };
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -50,12 +50,22 @@ impl Kafka {
         for made in self.admin()?.create_topics([&new], &options()).await? {
             made.map_err(|(_, code)| KafkaError::AdminOp(code)).with_context(|| format!("topic {name} is not made"))?;
         }
+        self.await_leaders(name, usize::try_from(partitions)?).await
+    }
+
+    /// Gives a topic more partitions, so many in all, and returns when each has a leader.
+    pub async fn add_partitions(&self, name: &str, partitions: usize) -> Result<()> {
+        for made in self.admin()?.create_partitions([&NewPartitions::new(name, partitions)], &options()).await? {
+            made.map_err(|(_, code)| KafkaError::AdminOp(code))
+                .with_context(|| format!("topic {name} stays as it is"))?;
+        }
+        self.await_leaders(name, partitions).await
+    }
+
+    async fn await_leaders(&self, topic: &str, partitions: usize) -> Result<()> {
         until("the topic is led", async || {
-            let leaders = self.leaders(name).await?;
-            ensure!(
-                leaders.len() == usize::try_from(partitions)? && leaders.iter().all(|node| *node > 0),
-                "{leaders:?}"
-            );
+            let leaders = self.leaders(topic).await?;
+            ensure!(leaders.len() == partitions && leaders.iter().all(|node| *node > 0), "{leaders:?}");
             Ok(())
         })
         .await
