@@ -1,8 +1,8 @@
-//! Three brokers, of which one at a time is away, slow, silent, or cut off.
+//! Three brokers, of which one at a time is away, slow, silent, or cut off; and lines to them that say everything twice.
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Error, Result};
 use mysync_e2e_tests::chance::{kills, moment};
 use mysync_e2e_tests::load::Load;
 use mysync_e2e_tests::told::{capture, wait_rows};
@@ -109,6 +109,41 @@ async fn lines_to_brokers_are_slow_silent_and_cut() -> Result<()> {
         println!(
             "broker {id}: a change goes through in {slow:.1} s while it is slow, {cut:.1} s after cuts, {silent:.1} s after silence, \
              {refused:.1} s after it was cut off"
+        );
+    }
+    crew.end(&kafka).await
+}
+
+/// From their first byte on: whoever takes over the log's transactions does so twice, and is fenced by itself when the copy is late.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_sent_to_brokers_arrives_twice() -> Result<()> {
+    let test = "whatever_is_sent_to_brokers_arrives_twice";
+    let Some(kafka) = clusters::own(test, KafkaPlan::new(3).proxied())? else { return Ok(()) };
+    let mut random = Random::from_env();
+    let Some(mut crew) = Crew::start(test, &kafka, &mut random).await? else { return Ok(()) };
+    for turn in 0..kills(4) {
+        let later = if turn % 2 == 0 { Duration::ZERO } else { moment(&mut random, Duration::from_secs(1)) };
+        kafka.ids().try_for_each(|id| Ok::<_, Error>(kafka.proxy(id)?.duplicate(later)))?;
+        // Others take over, and new ones join.
+        let leads = leader(&crew.captures).await?;
+        crew.captures[leads].restart(&crew.world)?;
+        crew.delivers[0].restart(&crew.world)?;
+        tokio::time::sleep(Duration::from_secs(8) + moment(&mut random, Duration::from_secs(4))).await;
+        let log = kafka.offsets(test).await?;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let more: i64 = kafka.offsets(test).await?.iter().zip(log).map(|((_, now), (_, then))| now - then).sum();
+        for id in kafka.ids() {
+            kafka.proxy(id)?.restore();
+            kafka.proxy(id)?.cut();
+        }
+        // Who has not come to its start yet does not start on lines that are cut.
+        crew.captures[leads].restart(&crew.world)?;
+        crew.delivers[0].restart(&crew.world)?;
+        let through = crew.go_on().await?;
+        println!(
+            "twice, {} ms later: {more} offsets in 2 s; a change went through {:.1} s after everything was said once",
+            later.as_millis(),
+            through.as_secs_f64()
         );
     }
     crew.end(&kafka).await

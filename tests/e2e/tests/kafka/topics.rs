@@ -1,14 +1,17 @@
 //! What others do to the topics: foreign bytes, another number of partitions, limits, deletion. Each is told clearly, and loses nothing.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use anyhow::{Context, Result, ensure};
 use mysync_change::envelope;
+use mysync_e2e_tests::load::Load;
 use mysync_e2e_tests::shop::BULK;
 use mysync_e2e_tests::told::{capture, wait_capture, wait_rows, wait_writer, writer};
 use mysync_e2e_tests::{Options, World, clusters, shop};
-use mysync_test_support::{Kafka, Message, until};
+use mysync_test_support::{Kafka, Message, Random, until};
 use serde_json::Value;
 
-use crate::crew::{Worker, options, wait_through, well};
+use crate::crew::{Worker, in_partitions, options, wait_through, well, well_in_partitions};
 
 /// Several writers would only say the same.
 fn one_writer(kafka: &Kafka, test: &str) -> Options {
@@ -103,6 +106,79 @@ async fn a_topic_that_somebody_made_with_other_partitions_is_refused() -> Result
     kafka.create_topic(test, 2, 1, &[]).await?;
     let said = refused(&world, "run").await?;
     ensure!(said.contains("KAFKA_ROUTING") && said.contains("2 partitions"), "{said}");
+    Ok(())
+}
+
+/// What the writers of a process do in each of its partitions.
+fn at_work(worker: &Worker) -> Result<BTreeMap<(String, u64), String>> {
+    let status = worker.process()?.status()?;
+    let writers = status["writers"].as_array().context("no writers")?.iter();
+    writers
+        .map(|told| {
+            let (name, partition) = (told["writer"].as_str(), told["partition"].as_u64());
+            let place = (name.context("no name")?.to_owned(), partition.context("no partition")?);
+            Ok((
+                place,
+                format!("{} {}", told["state"].as_str().unwrap_or_default(), told["code"].as_str().unwrap_or_default()),
+            ))
+        })
+        .collect()
+}
+
+/// No key of the log ever lies in one of them, whatever somebody else writes there.
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_that_are_added_while_it_runs_are_none_of_the_log() -> Result<()> {
+    let test = "partitions_that_are_added_while_it_runs_are_none_of_the_log";
+    let Some(kafka) = clusters::shared(test)? else { return Ok(()) };
+    let options = in_partitions(&kafka, test);
+    let Some(world) = World::start(test, options.clone()).await? else { return Ok(()) };
+    let mut random = Random::from_env();
+    let mut source = Worker::start(&world, "capture").await?;
+    let mut delivers = [Worker::start(&world, "deliver").await?, Worker::start(&world, "deliver").await?];
+    wait_through(&world).await?;
+    let load = Load::start(&world.mysql, &mut random, &[]);
+    kafka.add_partitions(test, 5).await?;
+    wait_rows(|| capture(source.process()?), 100).await?;
+    // The group shares out anew all that are there.
+    delivers[0].end().await?;
+    let own: BTreeSet<(String, u64)> =
+        options.writers.iter().flat_map(|(name, _)| (0..3).map(|partition| ((*name).to_owned(), partition))).collect();
+    let alone = || async {
+        until("one process delivers all that the log has, and nothing else", async || {
+            let works = at_work(&delivers[1])?;
+            ensure!(works.values().all(|state| state == "running "), "{works:?}");
+            Ok(ensure!(works.keys().eq(&own), "{works:?}"))
+        })
+        .await
+    };
+    alone().await?;
+    wait_rows(|| capture(source.process()?), 100).await?;
+    wait_through(&world).await?;
+    load.stop().await?;
+    println!("{}", well_in_partitions(&world, &kafka).await?);
+    kafka.produce(test, 4, vec![message(b"who knows?")]).await?;
+    wait_through(&world).await?;
+    alone().await?;
+    world.wait_equal().await?;
+    source.end().await?;
+    delivers[1].end().await?;
+
+    for half in ["run", "capture", "deliver"] {
+        let said = refused(&world, half).await?;
+        let told = ["KAFKA_ROUTING", "5 partitions", "another prefix", "mysync writer rebase"];
+        ensure!(told.iter().all(|word| said.contains(word)), "{said}");
+    }
+    let mut on = world.log_on_kafka()?.clone();
+    on.prefix.push_str(".anew");
+    world.reconfigure(&Options { kafka: Some(on), ..options.clone() })?;
+    let mut anew = Worker::start(&world, "run").await?;
+    for (name, _) in &options.writers {
+        wait_writer(anew.process()?, name, "stopped", "LOG_REPLACED").await?;
+        world.command_well(&["writer", "rebase", name])?;
+    }
+    wait_through(&world).await?;
+    world.wait_equal().await?;
+    anew.end().await?;
     Ok(())
 }
 
