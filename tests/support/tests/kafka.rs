@@ -122,6 +122,37 @@ async fn an_open_transaction_is_not_read_as_committed() -> Result<()> {
     Ok(())
 }
 
+/// The client says it again over a new connection when the first one is cut, and the broker takes the late one for the next transaction's end.
+#[tokio::test]
+async fn a_commit_that_comes_late_commits_what_there_is_of_the_next_transaction() -> Result<()> {
+    if !installed("a_commit_that_comes_late_commits_what_there_is_of_the_next_transaction") {
+        return Ok(());
+    }
+    let kafka = KafkaPlan::new(1).proxied().start()?;
+    kafka.create_topic("rows", 1, 1, &[]).await?;
+    let producer: BaseProducer = client(&kafka).set("transactional.id", "capture").create()?;
+    producer.init_transactions(ASK_TIME)?;
+    let put = |text: &str| -> Result<()> {
+        producer.begin_transaction()?;
+        producer.send(BaseRecord::<(), str>::to("rows").partition(0).payload(text)).map_err(|(error, _)| error)?;
+        Ok(producer.flush(ASK_TIME)?)
+    };
+    put("first")?;
+    let proxy = kafka.proxy(1)?;
+    proxy.hold();
+    std::thread::scope(|scope| {
+        let committing = scope.spawn(|| producer.commit_transaction(ASK_TIME));
+        std::thread::sleep(Duration::from_millis(500));
+        proxy.strand();
+        committing.join().expect("it does not panic")
+    })?;
+    assert_eq!(values(&kafka, "rows").await?, ["first"]);
+    put("half")?;
+    assert_eq!(values(&kafka, "rows").await?, ["first"]);
+    proxy.arrive_late();
+    until("it is committed", async || Ok(ensure!(values(&kafka, "rows").await? == ["first", "half"]))).await
+}
+
 #[tokio::test]
 async fn what_a_group_has_committed_is_seen_without_being_in_it() -> Result<()> {
     if !installed("what_a_group_has_committed_is_seen_without_being_in_it") {

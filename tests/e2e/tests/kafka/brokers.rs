@@ -149,6 +149,35 @@ async fn whatever_is_sent_to_brokers_arrives_twice() -> Result<()> {
     crew.end(&kafka).await
 }
 
+/// The end of a transaction is said again over a new connection, the first time it is said arrives in the middle of the next transaction.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_transaction_arrives_in_the_middle_of_the_next() -> Result<()> {
+    let test = "the_end_of_a_transaction_arrives_in_the_middle_of_the_next";
+    let Some(kafka) = clusters::own(test, KafkaPlan::new(3).proxied())? else { return Ok(()) };
+    let mut random = Random::from_env();
+    let Some(mut crew) = Crew::start(test, &kafka, &mut random).await? else { return Ok(()) };
+    for _ in 0..kills(6) {
+        let later = Duration::from_millis(20) + moment(&mut random, Duration::from_millis(200));
+        for id in kafka.ids() {
+            // What was connected before connects anew, and goes on with the transactions that it has taken over.
+            kafka.proxy(id)?.duplicate(later);
+            kafka.proxy(id)?.cut();
+        }
+        tokio::time::sleep(moment(&mut random, Duration::from_secs(4))).await;
+        for id in kafka.ids() {
+            kafka.proxy(id)?.restore();
+            kafka.proxy(id)?.cut();
+        }
+        let through = crew.go_on().await?;
+        println!(
+            "{} ms later: a change went through {:.1} s after everything was said once",
+            later.as_millis(),
+            through.as_secs_f64()
+        );
+    }
+    crew.end(&kafka).await
+}
+
 /// Nobody can reach any broker for a while; the machines that run the program are well.
 #[tokio::test(flavor = "multi_thread")]
 async fn all_brokers_are_away_for_a_while() -> Result<()> {
