@@ -1,7 +1,7 @@
 //! The leader's producer: one transaction after the other, each waited for.
 //!
 //! A producer that has failed is given up. What became of its last transaction is not known then; the next producer of the same name ends it,
-//! one way or the other, before it begins.
+//! one way or the other, before it begins. So is one that has lost a connection, once its transaction is committed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -34,15 +34,25 @@ const SETTLE_TURNS: u32 = 20;
 const SETTLE_PAUSE: Duration = Duration::from_micros(20);
 const SETTLE_TIME: Duration = Duration::from_millis(100);
 
+/// How librdkafka tells that a connection failed, and that it was one over which something may have been sent.
+const FAILED: &str = "FAIL";
+const WHILE_UP: &str = "in state UP";
+
 /// Counts what was delivered.
 struct Context {
     delivered: AtomicU64,
     /// Told at each delivery.
     told: Notify,
+    /// Whether a connection was lost.
+    was_cut: AtomicBool,
 }
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // It comes before anything of that connection is sent again.
+        if facility == FAILED && message.contains(WHILE_UP) {
+            self.was_cut.store(true, Relaxed);
+        }
         client::tell(level, facility, message);
     }
 
@@ -122,7 +132,8 @@ impl Producer {
         let message_bytes_max = limits.values().copied().max().unwrap_or_default();
         let config = settings.producer(batch_bytes_max, message_bytes_max);
         blocking(move || {
-            let context = Context { delivered: AtomicU64::new(0), told: Notify::new() };
+            let context =
+                Context { delivered: AtomicU64::new(0), told: Notify::new(), was_cut: AtomicBool::new(false) };
             let doing = "taking over the log's transactions";
             let client: BaseProducer<Context> =
                 config.create_with_context(context).map_err(|error| KafkaError::of(doing, &error))?;
@@ -132,6 +143,12 @@ impl Producer {
             Ok(Self { client, sent: 0, batch_bytes_max, _serving: serving })
         })
         .await
+    }
+
+    /// Whether a connection was lost since it took over. The end of a transaction was said again then, and the first time it was said may come
+    /// late: it would end the next transaction in its middle, if that was not of another producer.
+    pub fn was_cut(&self) -> bool {
+        self.client.context().was_cut.load(Relaxed)
     }
 
     /// Whether it may send more at once than one of the topics takes.

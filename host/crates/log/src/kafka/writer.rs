@@ -173,6 +173,10 @@ impl KafkaWriter {
                 return Err(KafkaError::Fenced);
             }
         }
+        if leading.producer.was_cut() {
+            let reason = "a connection to a broker was lost before it began".to_owned();
+            return Err(KafkaError::Transaction { reason });
+        }
         match block {
             Some(block) => leading.append(cluster, block, checkpoint).await,
             None => leading.beat(cluster, checkpoint).await,
