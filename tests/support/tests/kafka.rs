@@ -150,7 +150,11 @@ async fn a_commit_that_comes_late_commits_what_there_is_of_the_next_transaction(
     put("half")?;
     assert_eq!(values(&kafka, "rows").await?, ["first"]);
     proxy.arrive_late();
-    until("it is committed", async || Ok(ensure!(values(&kafka, "rows").await? == ["first", "half"]))).await
+    until("it is committed", async || {
+        ensure!(values(&kafka, "rows").await? == ["first", "half"]);
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test]

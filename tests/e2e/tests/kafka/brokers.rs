@@ -121,7 +121,7 @@ async fn whatever_is_sent_to_brokers_arrives_twice() -> Result<()> {
     let Some(kafka) = clusters::own(test, KafkaPlan::new(3).proxied())? else { return Ok(()) };
     let mut random = Random::from_env();
     let Some(mut crew) = Crew::start(test, &kafka, &mut random).await? else { return Ok(()) };
-    for turn in 0..kills(4) {
+    for turn in 0..kills(2) {
         let later = if turn % 2 == 0 { Duration::ZERO } else { moment(&mut random, Duration::from_secs(1)) };
         kafka.ids().try_for_each(|id| Ok::<_, Error>(kafka.proxy(id)?.duplicate(later)))?;
         // Others take over, and new ones join.

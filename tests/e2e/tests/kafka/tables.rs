@@ -211,3 +211,36 @@ async fn a_topic_that_holds_something_else_is_not_taken_for_a_table() -> Result<
     ensure!(told["message"].as_str().is_some_and(|said| said.contains("none of this log")), "{told}");
     worker.end_stopped().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_log_in_the_place_of_the_one_it_began_with_has_other_numbers() -> Result<()> {
+    let test = "another_log_in_the_place_of_the_one_it_began_with_has_other_numbers";
+    let Some(kafka) = clusters::shared(test)? else { return Ok(()) };
+    let writers = vec![("bulk-cache", shop::without_dump(shop::BULK))];
+    let Some(world) = World::start(test, Options { writers, ..by_table(&kafka, test, ONE_EACH, SHOP) }).await? else {
+        return Ok(());
+    };
+    let mut captures = Worker::start(&world, "capture").await?;
+    let mut delivers = Worker::start(&world, "deliver").await?;
+    wait_through(&world).await?;
+    captures.end().await?;
+    for topic in [test.to_owned(), format!("{test}.control"), format!("{test}.orders"), topic_of(test, "bulk")] {
+        kafka.delete_topic(&topic).await?;
+    }
+    let mut captures = Worker::start(&world, "capture").await?;
+    wait_part(&delivers, "bulk-cache", "KAFKA_RENUMBERED").await?;
+    delivers.end_stopped().await?;
+    // What is rebased is what the new log has: the table's topic among it.
+    world.mysql.exec("REPLACE INTO shop.bulk VALUES (1, 1, 'c', 'p')").await?;
+    until("the table has its topic again", async || {
+        let ends = kafka.committed_ends(&topic_of(test, "bulk")).await?;
+        Ok(ensure!(ends.iter().any(|end| *end > 0), "{ends:?}"))
+    })
+    .await?;
+    world.command_well(&["writer", "rebase", "bulk-cache", "--to", "start"])?;
+    let mut delivers = Worker::start(&world, "deliver").await?;
+    wait_through(&world).await?;
+    delivers.end().await?;
+    captures.end().await?;
+    Ok(())
+}

@@ -60,6 +60,7 @@ impl Reading {
     fn check(&self, state: &State) -> Result<(), KafkaError> {
         match &state.identity {
             Some((id, _)) if *id != self.id => {
+                self.cluster.check_numbers(*id)?;
                 Err(KafkaError::Replaced { former: self.id.to_string(), now: id.to_string() })
             }
             _ => Ok(()),
