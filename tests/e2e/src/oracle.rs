@@ -49,6 +49,15 @@ pub async fn compare(mysql: &Mysql, kafka: &Kafka, log: &OnKafka) -> Result<Comp
     compare_all(&source, &log)
 }
 
+/// The same of these tables alone, `database.table` each.
+pub async fn compare_tables(mysql: &Mysql, kafka: &Kafka, log: &OnKafka, tables: &[&str]) -> Result<Compared> {
+    let is_one = |change: &Change| tables.iter().any(|table| change.row.split('/').next() == Some(table));
+    let (mut source, mut log) = (binlog::read(mysql, "shop").await?, topic::read(kafka, log).await?);
+    source.retain(is_one);
+    log.partitions.iter_mut().for_each(|changes| changes.retain(is_one));
+    compare_all(&source, &log)
+}
+
 fn compare_all(source: &[Change], log: &Log) -> Result<Compared> {
     let mut places: BTreeMap<&str, usize> = BTreeMap::new();
     for change in source {

@@ -30,6 +30,8 @@ struct Line {
 
 #[derive(Default)]
 struct State {
+    /// The server's port.
+    to: u16,
     delay: Duration,
     held: bool,
     refused: bool,
@@ -75,14 +77,23 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").context("cannot listen")?;
         let port = listener.local_addr()?.port();
         let line = Arc::new(Line::default());
+        line.change(|state| state.to = to);
         let accepting = line.clone();
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 // Whoever cannot be connected finds the connection closed.
-                let _ = connect(client, to, &accepting);
+                let _ = connect(client, &accepting);
             }
         });
         Ok(Self { port, line })
+    }
+
+    /// Another server has taken the place of the one that was there: what is connected is cut.
+    pub fn lead_to(&self, to: u16) {
+        self.line.change(|state| {
+            state.to = to;
+            state.cut();
+        });
     }
 
     /// Everything takes this much longer, in each direction.
@@ -210,8 +221,11 @@ fn open(to: u16) -> Result<TcpStream> {
     Ok(server)
 }
 
-fn connect(client: TcpStream, to: u16, line: &Arc<Line>) -> Result<()> {
-    let twice = line.state().twice;
+fn connect(client: TcpStream, line: &Arc<Line>) -> Result<()> {
+    let (to, twice) = {
+        let state = line.state();
+        (state.to, state.twice)
+    };
     let server = open(to)?;
     let copy = match twice {
         Some(later) => Some((open(to)?, later)),

@@ -8,6 +8,7 @@ mod disk;
 mod kills;
 mod leaders;
 mod rebalances;
+mod sources;
 mod spine;
 mod strangers;
 mod tables;
