@@ -42,7 +42,8 @@ async fn processes_that_deliver_come_and_go_every_second() -> Result<()> {
         if worker.process().is_err() {
             worker.restart(&world)?;
             came += 1;
-        } else if random.chance(30) {
+        } else if random.chance(30) || worker.process()?.status().is_err() {
+            // Who has not come to its first step yet cannot be asked either.
             worker.kill();
             killed += 1;
         } else {
