@@ -116,12 +116,13 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
         }
     }
 
-    /// What a task stops for. If the fence is neither its own nor the one that it began with, another goes on: what was wrong was so at a place
-    /// that is left. As long as the store does not say, the task begins anew.
+    /// What a task stops for. If the fence is neither its own nor the one that it began with, another goes on in this log: what was wrong was so at
+    /// a place that is left. As long as the store does not say, the task begins anew.
     async fn unless_overtaken(&mut self, claim: &Claim, failure: Failure) -> Failure {
         let Some(read) = &claim.read else { return failure };
+        let log = self.log.log_id().to_string();
         match self.connector.open().await {
-            Ok(Some(now)) if now.owner != self.owner && read.as_ref() != Some(&now) => {
+            Ok(Some(now)) if now.owner != self.owner && now.log == log && read.as_ref() != Some(&now) => {
                 fence_taken(&self.writer, &now.owner)
             }
             Err(unknown) if unknown.kind == Kind::Transient => unknown,
