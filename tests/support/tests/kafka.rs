@@ -95,6 +95,20 @@ async fn what_a_broker_has_acknowledged_survives_its_kill() -> Result<()> {
     Ok(())
 }
 
+/// A producer of transactions.
+fn capture(kafka: &Kafka) -> Result<BaseProducer> {
+    let producer: BaseProducer = client(kafka).set("transactional.id", "capture").create()?;
+    producer.init_transactions(ASK_TIME)?;
+    Ok(producer)
+}
+
+/// Begins a transaction with one row, which is on the broker when it answers.
+fn put(producer: &BaseProducer, text: &str) -> Result<()> {
+    producer.begin_transaction()?;
+    producer.send(BaseRecord::<(), str>::to("rows").partition(0).payload(text)).map_err(|(error, _)| error)?;
+    Ok(producer.flush(ASK_TIME)?)
+}
+
 #[tokio::test]
 async fn an_open_transaction_is_not_read_as_committed() -> Result<()> {
     if !installed("an_open_transaction_is_not_read_as_committed") {
@@ -102,13 +116,8 @@ async fn an_open_transaction_is_not_read_as_committed() -> Result<()> {
     }
     let kafka = Kafka::start(1, &[])?;
     kafka.create_topic("rows", 1, 1, &[]).await?;
-    let producer: BaseProducer = client(&kafka).set("transactional.id", "capture").create()?;
-    producer.init_transactions(ASK_TIME)?;
-    let put = |text: &str| -> Result<()> {
-        producer.begin_transaction()?;
-        producer.send(BaseRecord::<(), str>::to("rows").partition(0).payload(text)).map_err(|(error, _)| error)?;
-        Ok(producer.flush(ASK_TIME)?)
-    };
+    let producer = capture(&kafka)?;
+    let put = |text| put(&producer, text);
     put("aborted")?;
     producer.abort_transaction(ASK_TIME)?;
     put("committed")?;
@@ -130,13 +139,8 @@ async fn a_commit_that_comes_late_commits_what_there_is_of_the_next_transaction(
     }
     let kafka = KafkaPlan::new(1).proxied().start()?;
     kafka.create_topic("rows", 1, 1, &[]).await?;
-    let producer: BaseProducer = client(&kafka).set("transactional.id", "capture").create()?;
-    producer.init_transactions(ASK_TIME)?;
-    let put = |text: &str| -> Result<()> {
-        producer.begin_transaction()?;
-        producer.send(BaseRecord::<(), str>::to("rows").partition(0).payload(text)).map_err(|(error, _)| error)?;
-        Ok(producer.flush(ASK_TIME)?)
-    };
+    let producer = capture(&kafka)?;
+    let put = |text| put(&producer, text);
     put("first")?;
     let proxy = kafka.proxy(1)?;
     proxy.hold();

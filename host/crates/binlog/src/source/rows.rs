@@ -1,7 +1,8 @@
 //! Rows of an event into records of a block.
 //!
-//! Where a table has one partition a row is decoded straight into the bytes that the log keeps. With several its key decides where it goes, and a log of keys
-//! has it under its key: it is decoded aside first. A change of the key is two records, one under each key, and both have both images.
+//! Where a table has one partition a row is decoded straight into the bytes that the log keeps. With several its key decides where it goes, and
+//! a log of keys has it under its key: it is decoded aside first. A change of the key is two records, one under each key, and both have both
+//! images.
 
 use mysync_change::block::BlockBuilder;
 use mysync_change::envelope::EnvelopeError;
