@@ -248,8 +248,8 @@ fn check(
             ),
         );
     }
-    let by_size = wanted.settings.iter().any(|(name, _)| *name == "retention.bytes");
-    if let Some(bytes) = number(values, "retention.bytes").filter(|bytes| by_size && *bytes >= 0) {
+    let in_runs = wanted.settings.iter().any(|(name, _)| *name == "retention.bytes");
+    if let Some(bytes) = number(values, "retention.bytes").filter(|bytes| in_runs && *bytes >= 0) {
         find(
             "retention.bytes",
             format!(
@@ -282,7 +282,7 @@ fn check(
             cure("cleanup.policy", asked)
         );
         // Rows that share a message have no key, and a compacted topic takes nothing without one.
-        breaches.push(Breach { setting: "cleanup.policy", what, is_fatal: by_size });
+        breaches.push(Breach { setting: "cleanup.policy", what, is_fatal: in_runs });
     }
     let max = number(values, "max.message.bytes").map_or(MESSAGE_BYTES_DEFAULT, |max| max as usize);
     if max < MESSAGE_BYTES_LEAST {

@@ -141,10 +141,11 @@ impl KafkaWriter {
             None => {
                 cluster.check_empty().await?;
                 let id = random_id();
-                cluster.check_numbers(id)?;
                 let (routing, created_us) = (cluster.routing.clone(), now_us());
                 let identity = Identity { id: id.to_string(), routing, created_us };
                 write(&mut producer, &topic, &[(LOG, control::to_json(&topic, LOG, &identity)?)]).await?;
+                // Not before: one that was not stored is not the log that this process began with.
+                cluster.check_numbers(id)?;
                 info!(log = %id, prefix = cluster.settings.prefix, "a new log begins");
                 (id, Vec::new())
             }
