@@ -1,5 +1,5 @@
 //! What lies between a client and a server: it can be slow, silent, cut, closed, late with what was sent before a cut, say everything
-//! twice, and be good again.
+//! twice, change answers, and be good again.
 //!
 //! It runs on threads of its own, so that it goes on while a test blocks.
 
@@ -39,6 +39,7 @@ struct State {
     twice: Option<Duration>,
     /// Answers that still pass before their connection is cut.
     cut_after: Option<usize>,
+    edit: Option<Edit>,
     /// What is connected, by number.
     connections: HashMap<u64, Connection>,
     connected: u64,
@@ -68,6 +69,9 @@ enum Way {
     /// To the client: answers.
     Back,
 }
+
+/// Changes a piece of an answer.
+type Edit = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
 
 /// What was read, and when.
 type Piece = (Instant, Vec<u8>);
@@ -142,6 +146,11 @@ impl Proxy {
         self.line.change(|state| state.cut_after = Some(bytes));
     }
 
+    /// Changes whatever the server answers, as it comes: an answer may come in pieces, and a piece may hold several.
+    pub fn edit(&self, edit: impl Fn(&mut [u8]) + Send + Sync + 'static) {
+        self.line.change(|state| state.edit = Some(Arc::new(edit)));
+    }
+
     /// Cuts what is connected, and closes new connections at once.
     pub fn refuse(&self) {
         self.line.change(|state| {
@@ -154,7 +163,7 @@ impl Proxy {
     pub fn restore(&self) {
         self.line.change(|state| {
             (state.delay, state.held, state.refused) = (Duration::ZERO, false, false);
-            (state.cut_after, state.twice) = (None, None);
+            (state.cut_after, state.twice, state.edit) = (None, None, None);
         });
     }
 
@@ -265,6 +274,10 @@ fn read_pieces(from: &mut TcpStream, line: &Line, mut to: Vec<SyncSender<Piece>>
     let mut bytes = vec![0; PIECE_BYTES];
     while let Ok(size @ 1..) = from.read(&mut bytes) {
         let passed = if answers { line.passes(size) } else { size };
+        let edit = if answers { line.state().edit.clone() } else { None };
+        if let Some(edit) = edit {
+            edit(&mut bytes[..passed]);
+        }
         let piece = (Instant::now(), bytes[..passed].to_vec());
         to.retain(|to| to.send(piece.clone()).is_ok());
         if to.is_empty() || passed < size {

@@ -8,6 +8,7 @@ mod disk;
 mod kills;
 mod leaders;
 mod rebalances;
+mod releases;
 mod sources;
 mod spine;
 mod strangers;

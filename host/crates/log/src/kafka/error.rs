@@ -16,6 +16,8 @@ pub enum KafkaError {
         "Kafka does not let this user in while {doing}: {reason}. Correct [log.sasl] and [log.tls], or give the user this right"
     )]
     Denied { doing: String, reason: String },
+    #[error("the brokers are of a release that lacks what {doing} needs ({reason}): the log needs Kafka 4.0 or newer")]
+    Release { doing: String, reason: String },
     #[error("Kafka refuses {doing}: {reason}")]
     Refused { doing: String, reason: String },
     #[error("another process captures into this log now: this one has stopped writing, and stands by")]
@@ -127,7 +129,11 @@ impl From<EnvelopeError> for KafkaError {
 impl KafkaError {
     /// What a client's error means while `doing` something.
     pub fn of(doing: &str, error: &ClientError) -> Self {
-        Self::of_code(doing, error.rdkafka_error_code(), error.to_string())
+        let code = match error {
+            ClientError::AdminOp(code) => Some(*code),
+            other => other.rdkafka_error_code(),
+        };
+        Self::of_code(doing, code, error.to_string())
     }
 
     /// The same by its code.
@@ -145,14 +151,13 @@ impl KafkaError {
                 | Code::ClusterAuthorizationFailed
                 | Code::TransactionalIdAuthorizationFailed,
             ) => Self::Denied { doing, reason },
+            Some(Code::UnsupportedVersion | Code::UnsupportedFeature) => Self::Release { doing, reason },
             Some(
                 Code::InvalidTopic
                 | Code::InvalidPartitions
                 | Code::InvalidReplicationFactor
                 | Code::InvalidConfig
                 | Code::PolicyViolation
-                | Code::UnsupportedVersion
-                | Code::UnsupportedFeature
                 | Code::InvalidTransactionTimeout
                 | Code::InvalidSessionTimeout
                 | Code::InconsistentGroupProtocol,
@@ -166,6 +171,7 @@ impl KafkaError {
         match self {
             Self::Unreachable { .. } => "KAFKA_UNREACHABLE",
             Self::Denied { .. } => "KAFKA_DENIED",
+            Self::Release { .. } => "KAFKA_RELEASE",
             Self::Refused { .. } => "KAFKA_REFUSED",
             Self::Fenced => "KAFKA_FENCED",
             Self::Transaction { .. } => "KAFKA_TRANSACTION",

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use mysync_change::pattern::Pattern;
 use mysync_change::topics::Topics;
 use mysync_pipeline::assignment::{self, Change, Changes};
+use mysync_pipeline::failure::Kind;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
@@ -249,12 +250,11 @@ fn keep(consumer: Arc<BaseConsumer<Context>>, group: &str, mut subscription: Sub
     let mut committed = Instant::now();
     while !ending.load(Relaxed) {
         if let Some(Err(error)) = consumer.poll(POLL) {
-            match KafkaError::of(&format!("taking part in group {group}"), &error) {
-                // It goes on asking; whoever waits for it is told why it waits.
-                refused @ (KafkaError::Denied { .. } | KafkaError::Refused { .. }) => {
-                    let _ = consumer.context().changes.try_send(Change::Refused(refused.into()));
-                }
-                _ => debug!(target: "mysync_log::kafka", group, %error, "the group says"),
+            debug!(target: "mysync_log::kafka", group, %error, "the group says");
+            let failed = KafkaError::of(&format!("taking part in group {group}"), &error);
+            // It goes on asking; whoever waits for it is told why it waits.
+            if failed.kind() == Kind::Definite {
+                let _ = consumer.context().changes.try_send(Change::Refused(failed.into()));
             }
         }
         if committed.elapsed() >= COMMIT_EVERY {
