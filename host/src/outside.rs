@@ -51,19 +51,7 @@ pub async fn readers(
     consumer: &str,
     tables: &[Pattern],
 ) -> Result<BTreeMap<u32, Reader>, Fault> {
-    let log = match &settings.kind {
-        LogKind::Embedded(_) => {
-            let partitions = mysync_log::partitions(&settings.dir).map_err(Failure::from)?;
-            Log::Embedded(settings.dir.clone(), partitions)
-        }
-        LogKind::Kafka(kafka) => {
-            let settings = adapters::kafka(kafka, settings.partitions);
-            let topic = settings.control_topic();
-            let found = kafka::look(settings).await.map_err(Failure::from)?;
-            let (_, readers) = found.log.ok_or_else(|| Failure::from(KafkaError::Absent { topic }))?;
-            Log::Kafka(readers)
-        }
-    };
+    let log = Log::open(settings).await?;
     let mut readers = BTreeMap::new();
     for partition in log.partitions(tables) {
         readers.insert(partition, log.reader(consumer, partition).await?);
@@ -72,6 +60,31 @@ pub async fn readers(
 }
 
 impl Log {
+    /// The one that is configured.
+    pub async fn open(settings: &LogSettings) -> Result<Self, Fault> {
+        match &settings.kind {
+            LogKind::Embedded(_) => {
+                let partitions = mysync_log::partitions(&settings.dir).map_err(Failure::from)?;
+                Ok(Log::Embedded(settings.dir.clone(), partitions))
+            }
+            LogKind::Kafka(kafka) => {
+                let settings = adapters::kafka(kafka, settings.partitions);
+                let topic = settings.control_topic();
+                let found = kafka::look(settings).await.map_err(Failure::from)?;
+                let (_, readers) = found.log.ok_or_else(|| Failure::from(KafkaError::Absent { topic }))?;
+                Ok(Log::Kafka(readers))
+            }
+        }
+    }
+
+    /// Learns of partitions that it has got meanwhile.
+    pub async fn look_again(&self) -> Result<(), Failure> {
+        match self {
+            Log::Embedded(..) => Ok(()),
+            Log::Kafka(readers) => Ok(readers.look_again().await?),
+        }
+    }
+
     /// Those that may hold rows of these tables.
     pub fn partitions(&self, tables: &[Pattern]) -> Vec<u32> {
         match self {

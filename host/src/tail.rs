@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mysync_change::batch::BlockReader;
 use mysync_change::envelope::EnvelopeError;
@@ -21,11 +21,13 @@ use mysync_pipeline::ports::LogReader;
 use crate::cli::TailOptions;
 use crate::config;
 use crate::fault::Fault;
-use crate::outside::{self, Reader};
+use crate::outside::{Log, Reader};
 use crate::records::{self, Body, Record};
 
 /// How often a log that is followed is looked at: soon enough for a person who watches.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// The same for whether it has got partitions.
+const LOOK_FOR_NEW_EVERY: Duration = Duration::from_secs(2);
 /// How much of a value is shown, in characters.
 const SHOWN_CHARS: usize = 200;
 
@@ -49,30 +51,24 @@ struct Shapes {
 }
 
 pub async fn run(options: &TailOptions) -> Result<ExitCode, Fault> {
-    let log = config::load_log(&options.config.config)?;
-    let readers = outside::readers(&log, CONSUMER, &[Pattern::new("*")]).await?;
+    let log = Log::open(&config::load_log(&options.config.config)?).await?;
     let mut out = io::BufWriter::new(io::stdout().lock());
-    print(readers, options, &mut out).await?;
+    print(&log, options, &mut out).await?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Prints the records behind `from` of all partitions, in the order of their sequence numbers. With `follow` it does not return.
-async fn print(logs: BTreeMap<u32, Reader>, options: &TailOptions, out: &mut impl Write) -> Result<(), Failure> {
+async fn print(log: &Log, options: &TailOptions, out: &mut impl Write) -> Result<(), Failure> {
     let TailOptions { from, follow, json, .. } = *options;
-    let mut partitions: Vec<Partition> = logs
-        .into_iter()
-        .map(|(number, log)| Partition { number, log, after: from, lines: VecDeque::new(), ended: false })
-        .collect();
+    let mut partitions = Vec::new();
+    add_new(&mut partitions, log, from).await?;
+    let mut looked = Instant::now();
     let mut shapes = Shapes::default();
     loop {
         for partition in &mut partitions {
-            match partition.fill(&mut shapes, json).await {
-                // Whoever follows waits for what is away for a while.
-                Err(failure) if follow && failure.kind == Kind::Transient => {
-                    eprintln!("mysync: [{}] {}", failure.code, failure.message);
-                    partition.ended = true;
-                }
-                filled => filled?,
+            if let Err(failure) = partition.fill(&mut shapes, json).await {
+                waited_for(failure, follow)?;
+                partition.ended = true;
             }
         }
         let next = partitions.iter_mut().filter(|partition| !partition.lines.is_empty());
@@ -88,6 +84,11 @@ async fn print(logs: BTreeMap<u32, Reader>, options: &TailOptions, out: &mut imp
                 let _ = out.flush();
                 tokio::time::sleep(LOOK_EVERY).await;
                 partitions.iter_mut().for_each(|partition| partition.ended = false);
+                if looked.elapsed() >= LOOK_FOR_NEW_EVERY {
+                    let added = add_new(&mut partitions, log, from).await;
+                    added.or_else(|failure| waited_for(failure, follow))?;
+                    looked = Instant::now();
+                }
             }
             None => {
                 return out.flush().or_else(|error: io::Error| match error.kind() {
@@ -97,6 +98,27 @@ async fn print(logs: BTreeMap<u32, Reader>, options: &TailOptions, out: &mut imp
             }
         }
     }
+}
+
+/// Takes in partitions that the log has got since.
+async fn add_new(partitions: &mut Vec<Partition>, log: &Log, after: u64) -> Result<(), Failure> {
+    log.look_again().await?;
+    for number in log.partitions(&[Pattern::new("*")]) {
+        if partitions.iter().all(|partition| partition.number != number) {
+            let log = log.reader(CONSUMER, number).await?;
+            partitions.push(Partition { number, log, after, lines: VecDeque::new(), ended: false });
+        }
+    }
+    Ok(())
+}
+
+/// Whoever follows waits for what is away for a while.
+fn waited_for(failure: Failure, follow: bool) -> Result<(), Failure> {
+    if !follow || failure.kind == Kind::Definite {
+        return Err(failure);
+    }
+    eprintln!("mysync: [{}] {}", failure.code, failure.message);
+    Ok(())
 }
 
 impl Partition {

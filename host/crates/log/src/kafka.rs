@@ -190,6 +190,14 @@ impl KafkaReaders {
         topics.of(tables).flat_map(|topic| topic.first..topic.first + topic.partitions).collect()
     }
 
+    /// Learns of topics that the log has added since, for those who follow no leader.
+    pub async fn look_again(&self) -> Result<(), KafkaError> {
+        let Known { control, .. } = self.current().await?;
+        let topics = control.lock().await.catch_up().await?.topics.clone();
+        self.cluster.know(&topics);
+        Ok(())
+    }
+
     /// The log that is there now.
     async fn current(&self) -> Result<Known, KafkaError> {
         let mut known = self.known.lock().await;
