@@ -93,6 +93,7 @@ pub fn kafka(log: &KafkaSettings, partitions: u32) -> kafka::KafkaSettings {
     };
     kafka::KafkaSettings {
         brokers: log.brokers.join(","),
+        source: log.source.clone(),
         prefix: log.prefix.clone(),
         topic,
         by_table,

@@ -90,6 +90,7 @@ fn a_log_on_kafka_needs_its_brokers_only() {
     assert_eq!((settings.log.partitions, settings.warnings.len()), (1, 1), "{:?}", settings.warnings);
     let expected = KafkaSettings {
         brokers: vec!["kafka-1.example:9092".to_owned()],
+        source: "shop".to_owned(),
         prefix: "mysync.shop".to_owned(),
         topics: Topics::One("mysync.shop".to_owned()),
         replication: 3,
@@ -112,6 +113,7 @@ fn every_key_of_a_log_on_kafka_is_read() {
     let brokers = ["kafka-1.example:9092", "kafka-2.example:9093", "[2001:db8::1]:9094"];
     let expected = KafkaSettings {
         brokers: brokers.map(str::to_owned).to_vec(),
+        source: "shop".to_owned(),
         prefix: "prod.shop".to_owned(),
         topics: Topics::PerTable("prod.shop.{database}.{table}".to_owned()),
         replication: 2,

@@ -61,6 +61,8 @@ const ALLOWABLE: [&str; 17] = [
 pub struct KafkaSettings {
     /// `host:port` each, IPv6 in brackets; at least one.
     pub brokers: Vec<String>,
+    /// The source's name.
+    pub source: String,
     /// What the names of topics, groups and transactions begin with.
     pub prefix: String,
     pub topics: Topics,
@@ -162,6 +164,7 @@ pub fn read(mut section: Section<'_>, source: &str) -> Result<KafkaSettings, Con
     let topics = topic.map_or(Ok(Topics::One(prefix.clone())), |value| value.parse(|text| topics(text, &prefix)))?;
     let kafka = KafkaSettings {
         brokers,
+        source: source.to_owned(),
         prefix,
         topics,
         replication: section.get("replication").map_or(Ok(REPLICATION), |value| value.number(1, REPLICATION_MAX))?,

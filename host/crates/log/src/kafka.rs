@@ -31,7 +31,6 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex as StdMutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use mysync_change::block::Message;
 use mysync_change::envelope::{self, LogId};
 use mysync_change::pattern::Pattern;
 use mysync_change::routing::{Layout, Routing};
@@ -41,7 +40,7 @@ use mysync_pipeline::dump::{Order, OrderBook};
 use mysync_pipeline::status::Board;
 use rdkafka::topic_partition_list::Offset;
 use tokio::sync::{Mutex, mpsc, watch};
-use tracing::warn;
+use tracing::{info, warn};
 
 pub use error::KafkaError;
 pub use group::Member;
@@ -53,8 +52,9 @@ pub use settings::{Cleanup, Compression, KafkaSettings, Sasl, Tls};
 pub use writer::KafkaWriter;
 
 use admin::Admin;
-use control::{Control, Identity};
-use preflight::Limits;
+use control::{Control, Identity, State};
+use preflight::{Facts, Limits};
+use producer::Outgoing;
 use reader::Reading;
 use settings::TRANSACTION_TIMEOUT;
 use tail::{Asker, Tail};
@@ -105,14 +105,23 @@ impl KafkaLog {
     /// Connects, makes the topics that are missing, and checks that all of it keeps the log's promises.
     pub async fn open(settings: KafkaSettings) -> Result<Self, KafkaError> {
         let admin = Admin::new(&settings)?;
-        let facts = preflight::prepare(&admin, &settings).await?;
+        let (members, left) = mpsc::channel(1);
+        let Survey { mut facts, cluster, log } = survey(&admin, settings, members).await?;
+        preflight::refuse(&facts.refused)?;
+        let (settings, added) = (&cluster.settings, cluster.topics().added().to_vec());
+        if log.is_some() {
+            cluster.check_kept(&facts.missing)?;
+        }
+        if !facts.missing.is_empty() {
+            preflight::make_missing(&admin, settings, &added, &facts.missing).await?;
+            facts = preflight::look(&admin, settings, &added).await?;
+            preflight::refuse(&facts.refused)?;
+        }
         for Breach { what, .. } in &facts.allowed {
             warn!(code = "KAFKA_SETTING", "allowed by log.allow: {what}");
         }
-        let (members, left) = mpsc::channel(1);
-        let cluster = Arc::new(Cluster::new(settings, facts.limits, facts.cluster, members));
-        cluster.find_topics(&admin).await?;
-        let readers = KafkaReaders { cluster: cluster.clone(), known: Arc::default() };
+        *cluster.limits() = facts.limits;
+        let readers = KafkaReaders { cluster: cluster.clone(), known: Arc::new(Mutex::new(log)) };
         Ok(Self { cluster, readers, left })
     }
 
@@ -156,6 +165,31 @@ impl KafkaLog {
     }
 }
 
+/// What is there of a log.
+struct Survey {
+    facts: Facts,
+    cluster: Arc<Cluster>,
+    /// None: there is no log yet.
+    log: Option<Known>,
+}
+
+/// Looks at everything, and changes nothing.
+async fn survey(admin: &Admin, settings: KafkaSettings, members: mpsc::Sender<()>) -> Result<Survey, KafkaError> {
+    let facts = preflight::look(admin, &settings, &[]).await?;
+    let has_control = !facts.missing.contains(&settings.control_topic());
+    let cluster = Arc::new(Cluster::new(settings, facts.limits.clone(), facts.cluster.clone(), members));
+    if !has_control {
+        return Ok(Survey { facts, cluster, log: None });
+    }
+    let mut control = Control::new(&cluster, &cluster.settings.capture_name())?;
+    let Some(id) = cluster.learn(control.catch_up().await?)? else {
+        return Ok(Survey { facts, cluster, log: None });
+    };
+    let added = cluster.topics().added().to_vec();
+    let facts = if added.is_empty() { facts } else { preflight::look(admin, &cluster.settings, &added).await? };
+    Ok(Survey { facts, cluster, log: Some(Known { id, control: Arc::new(Mutex::new(control)) }) })
+}
+
 /// Makes readers of a log's partitions.
 #[derive(Debug, Clone)]
 pub struct KafkaReaders {
@@ -193,8 +227,7 @@ impl KafkaReaders {
     /// Learns of topics that the log has added since, for those who follow no leader.
     pub async fn look_again(&self) -> Result<(), KafkaError> {
         let Known { control, .. } = self.current().await?;
-        let topics = control.lock().await.catch_up().await?.topics.clone();
-        self.cluster.know(&topics);
+        self.cluster.learn(control.lock().await.catch_up().await?)?;
         Ok(())
     }
 
@@ -211,13 +244,16 @@ impl KafkaReaders {
 
     async fn wait(&self) -> Result<Known, KafkaError> {
         let mut control = Control::new(&self.cluster, &self.cluster.settings.capture_name())?;
+        let mut waits = false;
         loop {
-            let state = control.catch_up().await?;
-            if let Some((id, identity)) = &state.identity {
-                self.cluster.check_routing(identity)?;
-                self.cluster.check_numbers(*id)?;
-                self.cluster.know(&state.topics);
-                return Ok(Known { id: *id, control: Arc::new(Mutex::new(control)) });
+            if let Some(id) = self.cluster.learn(control.catch_up().await?)? {
+                return Ok(Known { id, control: Arc::new(Mutex::new(control)) });
+            }
+            if !std::mem::replace(&mut waits, true) {
+                info!(
+                    topic = self.cluster.settings.control_topic(),
+                    "waiting for a process that captures: there is no log yet"
+                );
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -269,30 +305,13 @@ impl Cluster {
         place(&self.topics.borrow(), partition)
     }
 
-    /// Looks up which topics the log has added, and checks them.
-    async fn find_topics(&self, admin: &Admin) -> Result<(), KafkaError> {
-        if self.settings.by_table.is_none() {
-            return Ok(());
-        }
-        let mut control = Control::new(self, &self.settings.capture_name())?;
-        let state = control.catch_up().await?;
-        for topic in &state.topics {
-            self.see_to(admin, topic).await?;
-        }
-        if let Some((id, _)) = &state.identity {
-            self.check_numbers(*id)?;
-        }
+    /// Takes in what the control topic says: it is the log that is meant, and has these topics. None: there is no log yet.
+    fn learn(&self, state: &State) -> Result<Option<LogId>, KafkaError> {
+        let Some((id, identity)) = &state.identity else { return Ok(None) };
+        self.check_identity(identity)?;
+        self.check_numbers(*id)?;
         self.know(&state.topics);
-        Ok(())
-    }
-
-    /// Makes a topic of a table, and checks it, unless this process has done so.
-    async fn see_to(&self, admin: &Admin, topic: &Topic) -> Result<(), KafkaError> {
-        if !self.limits().contains_key(&topic.name) {
-            let max = preflight::records(admin, &self.settings, topic).await?;
-            self.limits().insert(topic.name.clone(), max);
-        }
-        Ok(())
+        Ok(Some(*id))
     }
 
     fn limits(&self) -> MutexGuard<'_, Limits> {
@@ -308,7 +327,13 @@ impl Cluster {
         Err(KafkaError::Renumbered { former: former.to_string(), now: id.to_string() })
     }
 
-    fn check_routing(&self, identity: &Identity) -> Result<(), KafkaError> {
+    /// It is of this source, and laid out as is configured.
+    fn check_identity(&self, identity: &Identity) -> Result<(), KafkaError> {
+        let KafkaSettings { source, prefix, .. } = &self.settings;
+        if &identity.source != source {
+            let (stored, configured, prefix) = (identity.source.clone(), source.clone(), prefix.clone());
+            return Err(KafkaError::OtherSource { prefix, stored, configured });
+        }
         let (mut stored, configured) = (identity.routing.clone(), &self.routing);
         if stored.topic.is_none() {
             stored.topic.clone_from(&configured.topic);
@@ -319,17 +344,21 @@ impl Cluster {
         Err(KafkaError::Routing { stored: stored.to_string(), configured: configured.to_string() })
     }
 
-    /// What was there at the start is there.
-    async fn check_topics(&self) -> Result<(), KafkaError> {
-        let admin = Admin::new(&self.settings)?;
-        let mut names: Vec<String> = self.topics().list().iter().map(|topic| topic.name.clone()).collect();
-        names.push(self.settings.control_topic());
-        let there = admin.topics().await?;
-        for topic in names.into_iter().filter(|name| !there.contains(name)) {
-            if preflight::await_topic(&admin, &topic).await?.is_none() {
-                return Err(KafkaError::TopicGone { topic });
-            }
+    /// A compacted topic that was made anew would pass for one whose older records were replaced by newer ones.
+    fn check_kept(&self, missing: &[String]) -> Result<(), KafkaError> {
+        let topics = self.topics();
+        let gone = topics.list().iter().find(|topic| missing.contains(&topic.name));
+        match (self.settings.cleanup, gone) {
+            (Cleanup::Compact, Some(gone)) => Err(KafkaError::RecordsGone { topic: gone.name.clone() }),
+            _ => Ok(()),
         }
+    }
+
+    /// All topics are there, these that were added among them, and as they have to be.
+    async fn check_topics(&self, added: &[Topic]) -> Result<(), KafkaError> {
+        let admin = Admin::new(&self.settings)?;
+        let limits = preflight::look_again(&admin, &self.settings, added).await?;
+        *self.limits() = limits;
         Ok(())
     }
 
@@ -352,38 +381,28 @@ impl Cluster {
 
     /// Nothing is left of a log: one that loses its control topic must not begin anew under what it has written.
     async fn check_empty(&self) -> Result<(), KafkaError> {
-        let lost =
-            |topic: &str| KafkaError::ControlLost { topic: topic.to_owned(), control: self.settings.control_topic() };
         for topic in self.settings.topics().list() {
             for partition in 0..topic.partitions {
                 let asked = self.asker.bounds(&topic.name, partition).await;
                 let (_, end) = asked.map_err(|error| KafkaError::of("looking into the log", &error))?;
                 if end > 0 {
-                    return Err(lost(&topic.name));
+                    let control = self.settings.control_topic();
+                    return Err(KafkaError::ControlLost { topic: topic.name.clone(), control });
                 }
-            }
-        }
-        let Some(template) = &self.settings.by_table else { return Ok(()) };
-        let admin = Admin::new(&self.settings)?;
-        let of_tables = Pattern::new(&template.replace("{database}", "*").replace("{table}", "*"));
-        for name in admin.topics().await?.into_iter().filter(|name| of_tables.matches(name.as_bytes())) {
-            let partitions = admin.find(&name).await?.map_or(0, |found| found.partitions);
-            if self.first_record(&name, partitions).await? == Some(true) {
-                return Err(lost(&name));
             }
         }
         Ok(())
     }
 
-    /// Whether the first committed message of a topic is a record of a log; none: there is no message.
-    async fn first_record(&self, topic: &str, partitions: u32) -> Result<Option<bool>, KafkaError> {
-        for partition in 0..partitions {
-            let tail = Tail::from(self, &self.settings.capture_name(), topic, partition, Offset::Beginning)?;
-            if let Some(record) = tail.next().await? {
-                return Ok(Some(matches!(envelope::read(record.bytes(), 0), Ok(Some(_)))));
+    /// Whether anything was ever committed to a topic and is still there.
+    async fn has_records(&self, topic: &Topic) -> Result<bool, KafkaError> {
+        for partition in 0..topic.partitions {
+            let tail = Tail::from(self, &self.settings.capture_name(), &topic.name, partition, Offset::Beginning)?;
+            if tail.next().await?.is_some() {
+                return Ok(true);
             }
         }
-        Ok(None)
+        Ok(false)
     }
 
     /// A table's topic is none of those that the log has anyway, and can be called so.
@@ -403,28 +422,26 @@ impl Cluster {
     }
 
     /// Tells which message is too large before Kafka says that one is.
-    fn check_size(&self, topic: &str, message: &Message<'_>) -> Result<(), KafkaError> {
+    fn check_size(&self, message: &Outgoing<'_>) -> Result<(), KafkaError> {
         let bytes = message.bytes.len() + message.key.map_or(0, <[u8]>::len) + MESSAGE_OVERHEAD;
-        let max = self.limits().get(topic).copied().unwrap_or(usize::MAX);
+        let max = self.limits().get(message.topic).copied().unwrap_or(usize::MAX);
         if bytes <= max {
             return Ok(());
         }
-        let transaction = match envelope::read(message.bytes, 0)? {
-            Some((envelope, _)) => envelope.header.transaction.to_id().to_string(),
-            None => String::new(),
+        let topic = message.topic.to_owned();
+        // What is no row's is the log's own, by its key.
+        let what = match envelope::read(message.bytes, 0) {
+            Ok(Some((envelope, _))) => format!("transaction {}", envelope.header.transaction.to_id()),
+            _ => format!("record {}", String::from_utf8_lossy(message.key.unwrap_or_default())),
         };
-        let topic = topic.to_owned();
-        Err(KafkaError::TooLarge { topic, transaction, bytes, max })
+        Err(KafkaError::TooLarge { topic, what, bytes, max })
     }
 }
 
 /// Where a partition of the log is.
 fn place(topics: &Topics, partition: u32) -> Result<(String, u32), KafkaError> {
     let found = topics.place(partition).map(|(topic, there)| (topic.name.clone(), there));
-    found.ok_or_else(|| KafkaError::Unreachable {
-        doing: format!("looking for partition {partition}"),
-        reason: "the control topic has not told of it yet".to_owned(),
-    })
+    found.ok_or(KafkaError::Untold { partition })
 }
 
 /// Kafka's own bound.

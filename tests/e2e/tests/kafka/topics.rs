@@ -7,7 +7,7 @@ use mysync_change::envelope;
 use mysync_e2e_tests::load::Load;
 use mysync_e2e_tests::shop::BULK;
 use mysync_e2e_tests::told::{capture, wait_capture, wait_rows, wait_writer, writer};
-use mysync_e2e_tests::{Options, World, clusters, shop};
+use mysync_e2e_tests::{OnKafka, Options, World, clusters, shop};
 use mysync_test_support::{Kafka, Message, Random, until};
 use serde_json::Value;
 
@@ -205,6 +205,111 @@ async fn a_row_that_the_topic_does_not_take_stops_capture_until_the_limit_is_rai
     worker.restart(&world)?;
     wait_through(&world).await?;
     println!("{}", well(&world, &kafka).await?);
+    worker.end().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_changes_of_a_topic_in_use_is_told_by_its_name() -> Result<()> {
+    let test = "what_somebody_changes_of_a_topic_in_use_is_told_by_its_name";
+    let Some(kafka) = clusters::shared(test)? else { return Ok(()) };
+    let Some(world) = World::start(test, one_writer(&kafka, test)).await? else { return Ok(()) };
+    let mut worker = Worker::start(&world, "run").await?;
+    wait_through(&world).await?;
+    // It takes nothing without a key from here on.
+    kafka.alter_topic(test, &[("cleanup.policy", "compact")]).await?;
+    world.mysql.exec("INSERT INTO shop.bulk VALUES (1, 1, 'c', '')").await?;
+    let told = wait_capture(worker.process()?, "stopped", "KAFKA_SETTING").await?;
+    ensure!(words(&told).contains("cleanup.policy=compact"), "{told}");
+    worker.end_stopped().await?;
+    kafka.alter_topic(test, &[("cleanup.policy", "delete")]).await?;
+    worker.restart(&world)?;
+    wait_through(&world).await?;
+    world.wait_equal().await?;
+    worker.end().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_topic_that_is_made_anew_under_a_leader_is_told() -> Result<()> {
+    let test = "a_control_topic_that_is_made_anew_under_a_leader_is_told";
+    let Some(kafka) = clusters::shared(test)? else { return Ok(()) };
+    let Some(world) = World::start(test, one_writer(&kafka, test)).await? else { return Ok(()) };
+    let mut worker = Worker::start(&world, "run").await?;
+    wait_through(&world).await?;
+    let control = world.log_on_kafka()?.control();
+    kafka.delete_topic(&control).await?;
+    kafka.create_topic(&control, 1, 1, &[("cleanup.policy", "compact"), ("max.message.bytes", "8388608")]).await?;
+    wait_capture(worker.process()?, "stopped", "KAFKA_CONTROL_LOST").await?;
+    worker.end_stopped().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_is_of_one_source_alone() -> Result<()> {
+    let test = "a_log_is_of_one_source_alone";
+    let Some(kafka) = clusters::shared(test)? else { return Ok(()) };
+    let Some(world) = World::start(test, one_writer(&kafka, test)).await? else { return Ok(()) };
+    let mut worker = Worker::start(&world, "run").await?;
+    wait_through(&world).await?;
+    let file = world.dir().join("mysync.toml");
+    let other = std::fs::read_to_string(&file)?.replace("name = \"shop\"", "name = \"store\"");
+    std::fs::write(file, other)?;
+    for half in ["capture", "deliver"] {
+        let said = refused(&world, half).await?;
+        ensure!(said.contains("[KAFKA_SOURCE]") && said.contains("source shop"), "{half}: {said}");
+    }
+    worker.end().await?;
+    Ok(())
+}
+
+/// Its template makes names for tables that the other's topics have already.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_begins_beside_another_one_whose_topics_are_called_alike() -> Result<()> {
+    let test = "a_log_begins_beside_another_one_whose_topics_are_called_alike";
+    let Some(kafka) = clusters::shared(test)? else { return Ok(()) };
+    let by_table = Options { log: "topic = \"{prefix}-{database}-{table}\"", ..one_writer(&kafka, test) };
+    let there = OnKafka::new(&kafka, &format!("{test}-eu"));
+    let Some(other) = World::start(test, Options { kafka: Some(there), ..by_table.clone() }).await? else {
+        return Ok(());
+    };
+    let Some(world) = World::start(test, by_table).await? else { return Ok(()) };
+    for world in [&other, &world] {
+        let mut worker = Worker::start(world, "run").await?;
+        world.mysql.exec("INSERT INTO shop.bulk VALUES (1, 1, 'c', '')").await?;
+        wait_through(world).await?;
+        world.wait_equal().await?;
+        worker.end().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compacted_topic_that_was_deleted_is_not_made_anew() -> Result<()> {
+    let test = "a_compacted_topic_that_was_deleted_is_not_made_anew";
+    let Some(kafka) = clusters::shared(test)? else { return Ok(()) };
+    let options = Options { log: "cleanup = \"compact\"", ..one_writer(&kafka, test) };
+    let Some(world) = World::start(test, options).await? else { return Ok(()) };
+    let mut worker = Worker::start(&world, "run").await?;
+    world.mysql.exec("INSERT INTO shop.bulk VALUES (1, 1, 'c', '')").await?;
+    wait_through(&world).await?;
+    worker.end().await?;
+    kafka.delete_topic(test).await?;
+    for half in ["deliver", "run"] {
+        let said = refused(&world, half).await?;
+        ensure!(said.contains("[KAFKA_TOPIC_MISSING]") && said.contains(test), "{half}: {said}");
+    }
+    ensure!(kafka.offsets(test).await.is_err(), "it was made anew");
+    // As it says.
+    for topic in [world.log_on_kafka()?.control(), format!("{test}.orders")] {
+        kafka.delete_topic(&topic).await?;
+    }
+    worker.restart(&world)?;
+    worker.wait_state("running").await?;
+    wait_writer(worker.process()?, "bulk-cache", "stopped", "LOG_REPLACED").await?;
+    world.command_well(&["writer", "rebase", "bulk-cache", "--to", "end"])?;
+    world.command_well_in(worker.dir(), &["dump", "--writer", "bulk-cache"])?;
+    wait_through(&world).await?;
+    world.wait_equal().await?;
     worker.end().await?;
     Ok(())
 }

@@ -1,11 +1,13 @@
 //! Topics: looked up, made, and held to what the log relies on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mysync_pipeline::failure::Kind;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, ConfigResource, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode as Code};
 use rdkafka::metadata::Metadata;
@@ -73,13 +75,28 @@ impl Admin {
         Ok((named.map_err(|_| KafkaError::Ending)?.unwrap_or_default(), brokers))
     }
 
-    /// The names of all topics.
-    pub async fn topics(&self) -> Result<BTreeSet<String>, KafkaError> {
-        self.metadata(None, |metadata| metadata.topics().iter().map(|topic| topic.name().to_owned()).collect()).await
+    /// Those of the topics that are there, by name.
+    pub async fn find(&self, topics: &[&str]) -> Result<BTreeMap<String, Found>, KafkaError> {
+        let mut found = BTreeMap::new();
+        for topic in topics {
+            if let Some((partitions, replicas)) = self.partitions(topic).await? {
+                found.insert((*topic).to_owned(), Found { partitions, replicas, settings: Values::new() });
+            }
+        }
+        let names: Vec<String> = found.keys().cloned().collect();
+        let asked: Vec<_> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
+        for (of, settings) in self.settings(&asked).await? {
+            if let OwnedResourceSpecifier::Topic(topic) = of
+                && let Some(found) = found.get_mut(&topic)
+            {
+                found.settings = settings;
+            }
+        }
+        Ok(found)
     }
 
-    /// A topic as it is; none: there is none.
-    pub async fn find(&self, topic: &str) -> Result<Option<Found>, KafkaError> {
+    /// How many partitions a topic has, and how often the one that is there the least; none: there is no such topic.
+    async fn partitions(&self, topic: &str) -> Result<Option<(u32, usize)>, KafkaError> {
         let name = topic.to_owned();
         let looked = self.metadata(Some(topic), move |metadata| {
             let Some(known) = metadata.topics().iter().find(|known| known.name() == name) else { return Ok(None) };
@@ -92,10 +109,7 @@ impl Admin {
             let replicas = partitions.iter().map(|partition| partition.replicas().len()).min();
             Ok(replicas.map(|replicas| (partitions.len() as u32, replicas)))
         });
-        let looked = looked.await?.map_err(|error| KafkaError::of(&format!("looking at topic {topic}"), &error))?;
-        let Some((partitions, replicas)) = looked else { return Ok(None) };
-        let settings = self.settings(ResourceSpecifier::Topic(topic)).await?;
-        Ok(Some(Found { partitions, replicas, settings }))
+        looked.await?.map_err(|error| KafkaError::of(&format!("looking at topic {topic}"), &error))
     }
 
     /// Makes a topic, unless another process has just done so.
@@ -132,19 +146,26 @@ impl Admin {
 
     /// A broker's settings.
     pub async fn broker(&self, id: i32) -> Result<Values, KafkaError> {
-        self.settings(ResourceSpecifier::Broker(id)).await
+        let described = self.settings(&[ResourceSpecifier::Broker(id)]).await?;
+        Ok(described.into_iter().map(|(_, settings)| settings).next().unwrap_or_default())
     }
 
-    async fn settings(&self, of: ResourceSpecifier<'_>) -> Result<Values, KafkaError> {
+    async fn settings(
+        &self,
+        of: &[ResourceSpecifier<'_>],
+    ) -> Result<Vec<(OwnedResourceSpecifier, Values)>, KafkaError> {
         let doing = "reading settings";
-        let described = self.client.describe_configs(&[of], &options()).await;
-        let described = described.map_err(|error| KafkaError::of(doing, &error))?;
-        let mut values = Values::new();
-        for resource in described {
-            let resource = resource.map_err(|code| KafkaError::of_code(doing, Some(code), code.to_string()))?;
-            values.extend(resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))));
+        if of.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(values)
+        let described = self.client.describe_configs(of, &options()).await;
+        let described = described.map_err(|error| KafkaError::of(doing, &error))?;
+        let one = |resource: ConfigResource| {
+            let values = resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?)));
+            (resource.specifier, values.collect())
+        };
+        let failed = |code: Code| KafkaError::of_code(doing, Some(code), code.to_string());
+        described.into_iter().map(|resource| resource.map(one).map_err(failed)).collect()
     }
 
     async fn metadata<T: Send + 'static>(

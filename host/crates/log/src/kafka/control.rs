@@ -60,6 +60,8 @@ struct Version {
 pub struct Identity {
     /// In hexadecimal.
     pub id: String,
+    /// Whose changes it holds, by its name.
+    pub source: String,
     pub routing: Routing,
     /// Microseconds since 1970.
     pub created_us: u64,

@@ -27,16 +27,27 @@ pub enum KafkaError {
     )]
     Transaction { reason: String },
     #[error(
-        "transaction {transaction} holds a record of {bytes} bytes, and topic {topic} takes {max}: raise max.message.bytes of that topic \
+        "{what} takes {bytes} bytes, and topic {topic} takes {max}: raise max.message.bytes of that topic \
          (kafka-configs --alter --topic {topic} --add-config max.message.bytes=…), or leave the large column out with \
          source.exclude_columns; then restart"
     )]
-    TooLarge { topic: String, transaction: String, bytes: usize, max: usize },
+    TooLarge { topic: String, what: String, bytes: usize, max: usize },
     #[error(
-        "topic {topic} was deleted while it was in use, and with it what writers had not read. A restart makes it anew; writers that had read \
-         everything go on, and others say how they can"
+        "topic {topic} was deleted while it was in use, and with it what writers had not read. A restart makes it anew unless it was a \
+         compacted one; writers that had read everything go on, and others say how they can"
     )]
     TopicGone { topic: String },
+    #[error(
+        "topic {topic} of a compacted log was deleted: made anew it would pass for one that holds the last record of every row. Delete the \
+         other topics of the log too; then a new log begins, and 'mysync writer rebase NAME --to end' and 'mysync dump --writer NAME' let each \
+         writer go on with it"
+    )]
+    RecordsGone { topic: String },
+    #[error(
+        "the log under prefix {prefix} is of source {stored}, and source.name is {configured}: their rows would lie in one log. Give [log] \
+         another prefix"
+    )]
+    OtherSource { prefix: String, stored: String, configured: String },
     #[error("topic {topic} does not exist, and Kafka does not let it be made: {reason}")]
     TopicMissing { topic: String, reason: String },
     #[error(
@@ -90,6 +101,8 @@ pub enum KafkaError {
          waited for"
     )]
     Disagreeing { topic: String, partition: u32 },
+    #[error("the control topic has not told yet where partition {partition} is: it is waited for")]
+    Untold { partition: u32 },
     #[error(
         "log {former} was deleted while it was read, and log {now} has taken its place. 'mysync writer rebase NAME' lets a writer go on with it, \
          and then 'mysync dump --writer NAME' brings what changed in between"
@@ -177,7 +190,8 @@ impl KafkaError {
             Self::Transaction { .. } => "KAFKA_TRANSACTION",
             Self::TooLarge { .. } => "KAFKA_RECORD_TOO_LARGE",
             Self::TopicGone { .. } => "KAFKA_TOPIC_GONE",
-            Self::TopicMissing { .. } => "KAFKA_TOPIC_MISSING",
+            Self::TopicMissing { .. } | Self::RecordsGone { .. } => "KAFKA_TOPIC_MISSING",
+            Self::OtherSource { .. } => "KAFKA_SOURCE",
             Self::FewBrokers { .. } => "KAFKA_FEW_BROKERS",
             Self::Renumbered { .. } => "KAFKA_RENUMBERED",
             Self::TopicName { .. } => "KAFKA_TOPIC_NAME",
@@ -189,7 +203,7 @@ impl KafkaError {
             Self::Foreign { .. } => "KAFKA_FOREIGN_RECORD",
             Self::TailLost { .. } => "KAFKA_TAIL_LOST",
             Self::PlaceGone { .. } => "KAFKA_PLACE_GONE",
-            Self::Disagreeing { .. } => "KAFKA_DISAGREEING",
+            Self::Disagreeing { .. } | Self::Untold { .. } => "KAFKA_DISAGREEING",
             Self::Replaced { .. } => "LOG_REPLACED",
             Self::ShapeMissing { .. } => "KAFKA_SHAPE_MISSING",
             Self::Record(error) => error.code,
@@ -208,6 +222,7 @@ impl KafkaError {
             | Self::FewBrokers { .. }
             | Self::PlaceGone { .. }
             | Self::Disagreeing { .. }
+            | Self::Untold { .. }
             | Self::ShapeMissing { .. }
             | Self::Ending => Kind::Transient,
             _ => Kind::Definite,

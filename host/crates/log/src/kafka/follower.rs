@@ -28,7 +28,11 @@ pub async fn follow(cluster: Arc<Cluster>, board: Arc<Board>) {
         if let Err(error) = follow_from(&mut next, &cluster, &board).await {
             debug!(target: "mysync_log::kafka", %error, "the leader is not followed at the moment");
             match error {
-                KafkaError::PlaceGone { .. } => next = Offset::Beginning,
+                KafkaError::PlaceGone { .. } => {
+                    // What was made anew holds no log, or another one: who leads looks before it writes on.
+                    cluster.leads.send_replace(false);
+                    next = Offset::Beginning;
+                }
                 // It is told by whoever reads or writes there.
                 KafkaError::Renumbered { .. } => return,
                 _ => {}

@@ -9,12 +9,11 @@ use mysync_change::batch::BlockReader;
 use tokio::sync::{Mutex, mpsc};
 
 use super::admin::Admin;
-use super::control::Control;
 use super::error::KafkaError;
-use super::preflight::{self, Breach, Facts};
+use super::preflight::{Breach, Facts};
 use super::reader::KafkaReader;
 use super::settings::KafkaSettings;
-use super::{Cluster, KafkaReaders, Known};
+use super::{KafkaReaders, Survey, survey};
 use crate::embedded::Seen;
 
 /// Clocks of a source and of whoever captures it differ by less: a message is sent after its transactions were committed, by the one clock
@@ -41,31 +40,21 @@ pub struct Outside {
 /// Looks at a cluster and the log on it.
 pub async fn look(settings: KafkaSettings) -> Result<Outside, KafkaError> {
     let admin = Admin::new(&settings)?;
-    let mut facts = preflight::look(&admin, &settings, &[]).await?;
-    let has_control = !facts.missing.contains(&settings.control_topic());
     // Nobody waits for members: there are none.
     let (members, _) = mpsc::channel(1);
-    let cluster = Arc::new(Cluster::new(settings, facts.limits.clone(), facts.cluster.clone(), members));
-    let log = if has_control { known(&cluster).await? } else { None };
+    let Survey { facts, cluster, log } = survey(&admin, settings, members).await?;
+    let Facts { cluster: name, missing, allowed, refused, .. } = facts;
     let topics = cluster.topics();
-    if !topics.added().is_empty() {
-        facts = preflight::look(&admin, &cluster.settings, topics.added()).await?;
-    }
-    let Facts { cluster, missing, allowed, refused, .. } = facts;
     let records_gone = log.is_some() && topics.list().iter().any(|topic| missing.contains(&topic.name));
-    Ok(Outside { cluster, missing, allowed, refused, log, records_gone })
-}
-
-/// The log that the control topic tells of.
-async fn known(cluster: &Arc<Cluster>) -> Result<Option<(Seen, KafkaReaders)>, KafkaError> {
-    let mut control = Control::new(cluster, &cluster.settings.capture_name())?;
-    let state = control.catch_up().await?;
-    let Some((id, identity)) = &state.identity else { return Ok(None) };
-    cluster.check_routing(identity)?;
-    cluster.know(&state.topics);
-    let seen = Seen { id: *id, partitions: cluster.topics().partitions(), checkpoint: state.checkpoint() };
-    let known = Known { id: seen.id, control: Arc::new(Mutex::new(control)) };
-    Ok(Some((seen, KafkaReaders { cluster: cluster.clone(), known: Arc::new(Mutex::new(Some(known))) })))
+    let log = match log {
+        Some(known) => {
+            let checkpoint = known.control.lock().await.state().checkpoint();
+            let seen = Seen { id: known.id, partitions: topics.partitions(), checkpoint };
+            Some((seen, KafkaReaders { cluster, known: Arc::new(Mutex::new(Some(known))) }))
+        }
+        None => None,
+    };
+    Ok(Outside { cluster: name, missing, allowed, refused, log, records_gone })
 }
 
 impl KafkaReader {

@@ -21,7 +21,7 @@ const MESSAGE_BYTES_LEAST: usize = 1 << 20;
 /// What a broker takes unless it is told otherwise.
 const MESSAGE_BYTES_DEFAULT: usize = 1_048_588;
 
-/// How long that may take.
+/// How long a topic that was just made may be unknown to some broker, or to one that was just started.
 const FIND_TRIES: u32 = 50;
 const FIND_PAUSE: Duration = Duration::from_millis(200);
 
@@ -52,62 +52,96 @@ pub struct Breach {
     pub is_fatal: bool,
 }
 
-/// Checks everything, and makes missing topics once nothing is to be said against the rest.
-pub async fn prepare(admin: &Admin, settings: &KafkaSettings) -> Result<Facts, KafkaError> {
-    let facts = look(admin, settings, &[]).await?;
-    refuse(&facts.refused)?;
-    let missing: Vec<Wanted> =
-        wanted(settings, &[]).into_iter().filter(|wanted| facts.missing.contains(&wanted.name)).collect();
-    if missing.is_empty() {
-        return Ok(facts);
-    }
-    for wanted in &missing {
-        make(admin, settings, wanted).await?;
-    }
-    let facts = look(admin, settings, &[]).await?;
-    refuse(&facts.refused)?;
-    Ok(facts)
-}
-
-/// Checks everything that is there, and topics that the log has added. What is not there would be made as it has to be.
+/// Checks everything that is there of a log that has added these topics. What is not there would be made as it has to be.
 pub async fn look(admin: &Admin, settings: &KafkaSettings, added: &[Topic]) -> Result<Facts, KafkaError> {
     let (cluster, brokers) = admin.cluster().await?;
-    let (mut breaches, mut missing) = (Vec::new(), Vec::new());
-    let mut limits = Limits::new();
-    for wanted in wanted(settings, added) {
-        let found = match admin.find(&wanted.name).await? {
-            Some(found) => found,
-            None => {
-                missing.push(wanted.name.clone());
-                wanted.as_made(settings.replication)
-            }
-        };
-        let max = check(settings, &wanted, &found, &mut breaches)?;
-        limits.insert(wanted.name, max);
-    }
+    let Looked { limits, missing, mut breaches } = check_all(admin, settings, &wanted(settings, added)).await?;
     if let Some(id) = brokers.first() {
         check_broker(&admin.broker(*id).await?, brokers.len(), &mut breaches);
     }
-    let (allowed, refused) =
-        breaches.into_iter().partition(|breach| !breach.is_fatal && settings.allows(breach.setting));
+    let (refused, allowed) = breaches.into_iter().partition(|breach| breach.is_refused(settings));
     Ok(Facts { limits, cluster, missing, allowed, refused })
 }
 
-/// Checks a topic that the log has added, or makes it. Answers the largest message that it takes.
-pub async fn records(admin: &Admin, settings: &KafkaSettings, topic: &Topic) -> Result<usize, KafkaError> {
+/// Makes those of the log's topics that are missing.
+pub async fn make_missing(
+    admin: &Admin,
+    settings: &KafkaSettings,
+    added: &[Topic],
+    missing: &[String],
+) -> Result<(), KafkaError> {
+    for wanted in wanted(settings, added).iter().filter(|wanted| missing.contains(&wanted.name)) {
+        make(admin, settings, wanted).await?;
+    }
+    Ok(())
+}
+
+/// Checks the topics of a log once more, which are all there. Answers the largest message that each takes.
+pub async fn look_again(admin: &Admin, settings: &KafkaSettings, added: &[Topic]) -> Result<Limits, KafkaError> {
+    let all = wanted(settings, added);
+    let mut tries = 0;
+    loop {
+        let Looked { limits, missing, breaches } = check_all(admin, settings, &all).await?;
+        let Some(topic) = missing.into_iter().next() else {
+            refuse_unless_allowed(settings, breaches)?;
+            return Ok(limits);
+        };
+        // A broker that was just started knows of it a moment later.
+        if tries == FIND_TRIES {
+            return Err(KafkaError::TopicGone { topic });
+        }
+        tries += 1;
+        tokio::time::sleep(FIND_PAUSE).await;
+    }
+}
+
+/// Makes a topic for a table, unless it is there, and checks it. Answers the largest message that it takes.
+pub async fn make_records(admin: &Admin, settings: &KafkaSettings, topic: &Topic) -> Result<usize, KafkaError> {
     let wanted = records_in(settings, &topic.name, topic.partitions);
-    let found = match admin.find(&topic.name).await? {
+    let found = match admin.find(&[&topic.name]).await?.remove(&topic.name) {
         Some(found) => found,
         None => make(admin, settings, &wanted).await?,
     };
     let mut breaches = Vec::new();
     let max = check(settings, &wanted, &found, &mut breaches)?;
-    breaches.retain(|breach| breach.is_fatal || !settings.allows(breach.setting));
-    refuse(&breaches)?;
+    refuse_unless_allowed(settings, breaches)?;
     Ok(max)
 }
 
-fn refuse(breaches: &[Breach]) -> Result<(), KafkaError> {
+/// What was found of topics.
+struct Looked {
+    limits: Limits,
+    missing: Vec<String>,
+    breaches: Vec<Breach>,
+}
+
+async fn check_all(admin: &Admin, settings: &KafkaSettings, all: &[Wanted]) -> Result<Looked, KafkaError> {
+    let mut found = admin.find(&all.iter().map(|wanted| &*wanted.name).collect::<Vec<_>>()).await?;
+    let mut looked = Looked { limits: Limits::new(), missing: Vec::new(), breaches: Vec::new() };
+    for wanted in all {
+        let found = found.remove(&wanted.name).unwrap_or_else(|| {
+            looked.missing.push(wanted.name.clone());
+            wanted.as_made(settings.replication)
+        });
+        let max = check(settings, wanted, &found, &mut looked.breaches)?;
+        looked.limits.insert(wanted.name.clone(), max);
+    }
+    Ok(looked)
+}
+
+impl Breach {
+    fn is_refused(&self, settings: &KafkaSettings) -> bool {
+        self.is_fatal || !settings.allows(self.setting)
+    }
+}
+
+fn refuse_unless_allowed(settings: &KafkaSettings, mut breaches: Vec<Breach>) -> Result<(), KafkaError> {
+    breaches.retain(|breach| breach.is_refused(settings));
+    refuse(&breaches)
+}
+
+/// Says all of them in one error.
+pub fn refuse(breaches: &[Breach]) -> Result<(), KafkaError> {
     if breaches.is_empty() {
         return Ok(());
     }
@@ -125,22 +159,16 @@ fn refuse(breaches: &[Breach]) -> Result<(), KafkaError> {
 
 async fn make(admin: &Admin, settings: &KafkaSettings, wanted: &Wanted) -> Result<Found, KafkaError> {
     admin.make(wanted, settings.replication).await?;
-    let unknown = || KafkaError::Unreachable {
-        doing: format!("looking at topic {}", wanted.name),
-        reason: "it was made, and not every broker knows of it yet".to_owned(),
-    };
-    await_topic(admin, &wanted.name).await?.ok_or_else(unknown)
-}
-
-/// A topic that was just made, or a broker that was just started, is known everywhere a moment later.
-pub async fn await_topic(admin: &Admin, topic: &str) -> Result<Option<Found>, KafkaError> {
     for _ in 0..FIND_TRIES {
-        if let Some(found) = admin.find(topic).await? {
-            return Ok(Some(found));
+        if let Some(found) = admin.find(&[&wanted.name]).await?.remove(&wanted.name) {
+            return Ok(found);
         }
         tokio::time::sleep(FIND_PAUSE).await;
     }
-    Ok(None)
+    Err(KafkaError::Unreachable {
+        doing: format!("looking at topic {}", wanted.name),
+        reason: "it was made, and not every broker knows of it yet".to_owned(),
+    })
 }
 
 /// The topics that every log has, and those that this one has added.
@@ -181,6 +209,8 @@ fn records_in(settings: &KafkaSettings, name: &str, partitions: u32) -> Wanted {
 fn always(settings: &KafkaSettings, more: Vec<(&'static str, String)>) -> Vec<(&'static str, String)> {
     let in_sync = if settings.replication > 1 { 2 } else { 1 };
     let mut all = vec![
+        // What is old enough to go is told by one clock, and not by each leader's.
+        ("message.timestamp.type", "LogAppendTime".to_owned()),
         ("min.insync.replicas", in_sync.to_string()),
         ("unclean.leader.election.enable", "false".to_owned()),
         ("max.message.bytes", MESSAGE_BYTES.to_string()),

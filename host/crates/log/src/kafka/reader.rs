@@ -63,7 +63,9 @@ impl Reading {
                 self.cluster.check_numbers(*id)?;
                 Err(KafkaError::Replaced { former: self.id.to_string(), now: id.to_string() })
             }
-            _ => Ok(()),
+            Some(_) => Ok(()),
+            // Somebody has made it anew, and whoever captures sees what that means.
+            None => Err(KafkaError::Absent { topic: self.cluster.settings.control_topic() }),
         }
     }
 }
@@ -336,6 +338,10 @@ impl LogReader for KafkaReader {
         let read = self.read_next(after, block).await;
         if read.is_err() {
             self.lose_place();
+        }
+        // What is none of this log may be of another one, which has taken its place.
+        if let Err(KafkaError::Foreign { .. }) = read {
+            self.stored_last().await?;
         }
         Ok(read?)
     }

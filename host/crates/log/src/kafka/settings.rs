@@ -52,6 +52,8 @@ impl fmt::Debug for Sasl {
 pub struct KafkaSettings {
     /// `host:port`, separated by commas.
     pub brokers: String,
+    /// Whose changes the log holds.
+    pub source: String,
     /// What every topic, group and transaction of this log is called after.
     pub prefix: String,
     /// Where the records are, unless tables have topics of their own.
@@ -81,6 +83,8 @@ pub const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// What a reader fetches ahead. Also the largest message there can be is taken, however little room is left.
 const FETCH_BYTES: u64 = 8 << 20;
+/// What librdkafka takes as the size of a message at most, whatever a topic takes.
+const MESSAGE_BYTES_MAX: usize = 1_000_000_000;
 /// What a producer holds: a block, and room to be filled meanwhile.
 const PRODUCER_BYTES: u64 = 64 << 20;
 /// Who leads a partition is looked up again this often, whatever happens.
@@ -166,7 +170,7 @@ impl KafkaSettings {
         config.set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string());
         config.set("enable.idempotence", "true");
         config.set("acks", "all");
-        config.set("message.max.bytes", message_bytes_max.to_string());
+        config.set("message.max.bytes", message_bytes_max.min(MESSAGE_BYTES_MAX).to_string());
         config.set("batch.size", batch_bytes_max.to_string());
         config.set("queue.buffering.max.kbytes", (PRODUCER_BYTES >> 10).to_string());
         // Everything of a transaction is sent at once and waited for: lingering would only add to the time that takes.

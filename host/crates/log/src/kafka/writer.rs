@@ -27,6 +27,7 @@ use super::admin::Admin;
 use super::control::{self, Added, CHECKPOINT, Control, Covered, DUMPS, Identity, LEADER, LOG, Leader, TOPICS};
 use super::error::KafkaError;
 use super::group::Member;
+use super::preflight;
 use super::producer::{Outgoing, Producer};
 use super::{process_name, random_id};
 use crate::sequence;
@@ -122,7 +123,7 @@ impl KafkaWriter {
         self.set_leading(None);
         self.wait_chosen().await?;
         let cluster = &self.cluster;
-        cluster.check_topics().await?;
+        cluster.check_topics(cluster.topics().added()).await?;
         let limits = cluster.limits().clone();
         let mut producer = Producer::take_over(&cluster.settings, &limits).await?;
         // Read back, this tells that everything from before was read.
@@ -131,18 +132,14 @@ impl KafkaWriter {
         write(&mut producer, &topic, &[(LEADER, control::to_json(&topic, LEADER, &leader)?)]).await?;
         let mut control = Control::new(cluster, &cluster.settings.capture_name())?;
         let state = control.read_to(&leader.token).await?;
-        let topics = cluster.settings.topics().with(state.topics.iter().cloned());
-        let (id, mut lasts) = match &state.identity {
-            Some((id, identity)) => {
-                cluster.check_routing(identity)?;
-                cluster.check_numbers(*id)?;
-                (*id, state.covered.as_ref().map_or(Vec::new(), |covered| covered.lasts.clone()))
-            }
+        let has_more = state.topics.len() > cluster.topics().added().len();
+        let (id, mut lasts) = match cluster.learn(state)? {
+            Some(id) => (id, state.covered.as_ref().map_or(Vec::new(), |covered| covered.lasts.clone())),
             None => {
                 cluster.check_empty().await?;
                 let id = random_id();
-                let (routing, created_us) = (cluster.routing.clone(), now_us());
-                let identity = Identity { id: id.to_string(), routing, created_us };
+                let (source, routing) = (cluster.settings.source.clone(), cluster.routing.clone());
+                let identity = Identity { id: id.to_string(), source, routing, created_us: now_us() };
                 write(&mut producer, &topic, &[(LOG, control::to_json(&topic, LOG, &identity)?)]).await?;
                 // Not before: one that was not stored is not the log that this process began with.
                 cluster.check_numbers(id)?;
@@ -150,13 +147,12 @@ impl KafkaWriter {
                 (id, Vec::new())
             }
         };
-        let admin = Admin::new(&cluster.settings)?;
-        for topic in topics.added() {
-            cluster.see_to(&admin, topic).await?;
+        let topics = cluster.topics();
+        if has_more {
+            cluster.check_topics(topics.added()).await?;
+            check_limits(&producer, cluster)?;
         }
-        check_limits(&producer, cluster)?;
         lasts.resize(topics.partitions() as usize, 0);
-        cluster.topics.send_replace(topics.clone());
         let next_seq = sequence::first(lasts.iter().copied().max().unwrap_or(0), now_us());
         let (checkpoint, dumps) = (state.checkpoint(), state.dumps.clone());
         self.set_leading(Some(Leading { producer, id, lasts: lasts.clone(), dumps, began: None }));
@@ -167,6 +163,10 @@ impl KafkaWriter {
     async fn store(&mut self, block: Option<&BlockBuilder>, checkpoint: &Checkpoint) -> Result<(), KafkaError> {
         let (cluster, candidate) = (&self.cluster, &mut self.candidate);
         let leading = self.leading.as_mut().ok_or(KafkaError::Fenced)?;
+        if !*cluster.leads.borrow() {
+            let reason = "the control topic was made anew before it began".to_owned();
+            return Err(KafkaError::Transaction { reason });
+        }
         if let Some(candidate) = candidate {
             candidate.hear()?;
             // Somebody else has been chosen, and takes over sooner or later: better now, with nothing on the way.
@@ -253,14 +253,17 @@ impl Leading {
         let places = topics.list().iter().flat_map(|topic| (0..topic.partitions).map(|there| (&*topic.name, there)));
         for ((topic, partition), part) in places.zip(parts) {
             for message in part.messages() {
-                cluster.check_size(topic, &message)?;
                 let Message { key, bytes, is_tombstone, .. } = message;
-                producer.send(Outgoing { topic, partition, key, bytes, is_tombstone }).await?;
+                let message = Outgoing { topic, partition, key, bytes, is_tombstone };
+                cluster.check_size(&message)?;
+                producer.send(message).await?;
             }
         }
         for (key, bytes) in &controls {
             let key = Some(key.as_bytes());
-            producer.send(Outgoing { topic: &topic, partition: 0, key, bytes, is_tombstone: false }).await?;
+            let message = Outgoing { topic: &topic, partition: 0, key, bytes, is_tombstone: false };
+            cluster.check_size(&message)?;
+            producer.send(message).await?;
         }
         producer.commit().await?;
         *lasts = covered.lasts;
@@ -294,8 +297,9 @@ async fn make_new(cluster: &Cluster, topics: &Topics) -> Result<(), KafkaError> 
     new.iter().try_for_each(|topic| cluster.check_name(topic))?;
     let admin = Admin::new(&cluster.settings)?;
     for topic in new {
-        cluster.see_to(&admin, topic).await?;
-        if cluster.first_record(&topic.name, topic.partitions).await?.is_some() {
+        let max = preflight::make_records(&admin, &cluster.settings, topic).await?;
+        cluster.limits().insert(topic.name.clone(), max);
+        if cluster.has_records(topic).await? {
             return Err(cluster.bad_name(topic, "holds records that are none of this log"));
         }
         info!(topic = topic.name, partitions = topic.partitions, "a table has a topic of its own");

@@ -153,6 +153,7 @@ fn settings(kafka: &Kafka, group_time: Duration, nodes: u32) -> Result<KafkaSett
     let prefix = format!("transactions-{}", group_time.as_millis());
     Ok(KafkaSettings {
         brokers: kafka.brokers(),
+        source: "bench".to_owned(),
         topic: prefix.clone(),
         by_table: None,
         prefix,
