@@ -26,8 +26,8 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
 use super::client::{self, Parting};
+use super::cluster::place;
 use super::error::KafkaError;
-use super::place;
 use super::settings::KafkaSettings;
 
 /// How long the group waits for those who work at partitions that it takes: a batch, and its fence.
