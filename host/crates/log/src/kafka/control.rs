@@ -33,6 +33,7 @@ use super::tail::{Next, Record, Tail};
 const AND_MARKER: i64 = 2;
 /// A broker that has just become the topic's leader may take a while to know what was committed.
 const READ_TIME: Duration = Duration::from_secs(30);
+const READ_PAUSE: Duration = Duration::from_millis(10);
 /// Of every JSON record in the topic.
 const VERSION: u32 = 1;
 
@@ -223,24 +224,17 @@ impl Control {
     /// Reads up to the record that this leader has written: everything that was committed before it.
     pub async fn read_to(&mut self, token: &str) -> Result<&State, KafkaError> {
         let deadline = Instant::now() + READ_TIME;
-        while self.state.leader.as_ref().is_none_or(|leader| leader.token != token) {
-            match self.tail.next().await? {
-                Some(record) => take(&mut self.state, &mut self.pending, &self.tail.topic, &record)?,
-                None if Instant::now() > deadline => {
-                    let reason = "what was just written there cannot be read back".to_owned();
-                    return Err(KafkaError::Unreachable {
-                        doing: format!("reading topic {}", self.tail.topic),
-                        reason,
-                    });
-                }
-                None => {}
+        loop {
+            let state = self.catch_up().await?;
+            if state.leader.as_ref().is_some_and(|leader| leader.token == token) {
+                return Ok(&self.state);
             }
-            if self.pending.contains_key(LEADER) {
-                self.look()?;
+            if Instant::now() > deadline {
+                let reason = "what was just written there cannot be read back".to_owned();
+                return Err(KafkaError::Unreachable { doing: format!("reading topic {}", self.tail.topic), reason });
             }
+            tokio::time::sleep(READ_PAUSE).await;
         }
-        self.look()?;
-        Ok(&self.state)
     }
 
     fn look(&mut self) -> Result<(), KafkaError> {
