@@ -115,7 +115,7 @@ impl Faults {
     }
 
     pub fn host(&self) -> Host {
-        Host { gate: Gate::default(), faults: self.clone() }
+        Host { gate: Gate::default(), faults: self.clone(), lacks: Arc::default() }
     }
 }
 
@@ -124,11 +124,36 @@ impl Faults {
 pub struct Host {
     pub gate: Gate,
     pub faults: Faults,
+    lacks: Arc<Mutex<Lack>>,
+}
+
+/// What a machine does not reach, and how often it has tried since.
+#[derive(Debug, Default)]
+struct Lack {
+    moment: Option<Moment>,
+    tried: u64,
 }
 
 impl Host {
+    /// From now on it fails at the moment each time, and only there: what is needed then is out of its reach. None: nothing is any more.
+    pub fn lack(&self, moment: Option<Moment>) {
+        *self.lacks.lock().unwrap() = Lack { moment, tried: 0 };
+    }
+
+    /// How often it has failed for what it lacks.
+    pub fn has_lacked(&self) -> u64 {
+        self.lacks.lock().unwrap().tried
+    }
+
     /// Now and then the step fails, or the process dies here, or it stands still and goes on later.
     pub async fn at(&self, moment: Moment) -> Result<(), Failure> {
+        {
+            let mut lack = self.lacks.lock().unwrap();
+            if lack.moment == Some(moment) {
+                lack.tried += 1;
+                return Err(Failure::transient("SIM_LACK", format!("{moment:?}")));
+            }
+        }
         let Some(fault) = self.faults.draw(moment) else { return Ok(()) };
         self.faults.count(moment);
         match fault {

@@ -29,6 +29,8 @@ pub struct SimSource {
     /// Whether a log begins with what is committed from then on, and a dump of what was before.
     loads: bool,
     dumps: Arc<Dumps>,
+    /// Whether the connection has just been made: a server that passes over what the log has says first that it is alive.
+    is_new: bool,
 }
 
 /// Keys in a dump's chunk at most.
@@ -36,7 +38,7 @@ const CHUNK_KEYS: u64 = 3;
 
 impl SimSource {
     pub fn new(history: History, random: Random, block_rows: u64, mutant: Option<Mutant>) -> Self {
-        Self { history, random, mutant, block_rows, at: 0, rows: 0, loads: false, dumps: Arc::default() }
+        Self { history, random, mutant, block_rows, at: 0, rows: 0, loads: false, dumps: Arc::default(), is_new: false }
     }
 
     pub fn loading(self, loads: bool) -> Self {
@@ -160,10 +162,14 @@ impl Source for SimSource {
         if self.mutant == Some(Mutant::RowsReadAgain) {
             self.rows = 0;
         }
+        self.is_new = true;
         Ok(self.checkpoint())
     }
 
     async fn fill(&mut self, block: &mut BlockBuilder) -> Result<Checkpoint, Failure> {
+        if std::mem::take(&mut self.is_new) {
+            return Ok(self.checkpoint());
+        }
         let is_loading = self.dumps.list.iter().any(Dump::is_open);
         if self.history.transaction(self.at).is_none() && !is_loading {
             let mut growth = self.history.growth();

@@ -106,6 +106,99 @@ fn a_leader_that_wakes_up_after_its_commit_was_taken_does_not_send_it_again() {
     assert_eq!((fenced > 0, aborted), (true, 0));
 }
 
+/// What each of two processes comes to of which the first leads and then fails at a moment each time, and the second too if `both` do: how often
+/// it tried, each second for so long, and how many turns have ended then.
+fn tried_by_leader_and_standby(moment: Moment, both: bool, seconds: u64) -> (Vec<[u64; 2]>, u64) {
+    simulated(async {
+        let mut cluster = Cluster::new(4, QUIET);
+        cluster.start();
+        commit_for(&cluster, 10).await;
+        cluster.start();
+        commit_for(&cluster, 4).await;
+        let hosts: Vec<_> = cluster.processes.iter().map(|process| process.host.clone()).collect();
+        hosts[..if both { 2 } else { 1 }].iter().for_each(|host| host.lack(Some(moment)));
+        // What it was doing fails as well: somebody has to lead anew.
+        if moment == Moment::TakingOver {
+            cluster.faults.plan(Moment::CommitNotSent, 1, Fault::Error);
+        }
+        let mut tried = Vec::new();
+        for _ in 0..seconds {
+            cluster.commit();
+            sleep(Duration::from_secs(1)).await;
+            tried.push([hosts[0].has_lacked(), hosts[1].has_lacked()]);
+        }
+        let turns = cluster.faults.tally().of(Moment::SteppedDown);
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(cluster.is_at_rest(), !both, "whether everything has arrived");
+        hosts.iter().for_each(|host| host.lack(None));
+        cluster.come_to_rest().await;
+        (tried, turns)
+    })
+}
+
+/// Where a leader cannot take over, or cannot append: the coordinator of transactions is out of its reach, or the leader of a partition.
+const OUT_OF_REACH: [Moment; 2] = [Moment::TakingOver, Moment::DecodedNotSent];
+
+#[test]
+fn a_standby_takes_over_from_a_leader_that_reaches_its_group_and_not_the_rest() {
+    for moment in OUT_OF_REACH {
+        println!("{moment:?}");
+        let (tried, _) = tried_by_leader_and_standby(moment, false, 60);
+        let [soon, later] = [40, 59].map(|second| tried[second][0]);
+        assert!(soon > 1 && soon == later, "it has stood by since: {tried:?}");
+    }
+}
+
+#[test]
+fn while_nobody_gets_anything_through_each_has_its_turn() {
+    for moment in OUT_OF_REACH {
+        let (tried, turns) = tried_by_leader_and_standby(moment, true, 300);
+        let tried = tried[299];
+        println!("{moment:?}: {turns} turns, {tried:?}");
+        assert!((6..=10).contains(&turns), "one each thirty seconds, and a while in between");
+        assert!(tried.iter().all(|tried| (20..100).contains(tried)), "with pauses");
+    }
+}
+
+#[test]
+fn a_leader_that_is_interrupted_now_and_then_keeps_the_lead_though_no_row_comes() {
+    simulated(async {
+        let mut cluster = Cluster::new(5, QUIET);
+        cluster.start();
+        commit_for(&cluster, 10).await;
+        cluster.start();
+        for _ in 0..5 {
+            cluster.faults.plan(Moment::CommitNotSent, 1, Fault::Error);
+            sleep(Duration::from_secs(40)).await;
+        }
+        let tally = cluster.faults.tally();
+        assert_eq!((tally.of(Moment::CommitNotSent), tally.of(Moment::SteppedDown)), (5, 0));
+        cluster.come_to_rest().await;
+    });
+}
+
+#[test]
+fn a_leader_that_stood_by_in_between_begins_a_turn_of_its_own() {
+    simulated(async {
+        let mut cluster = Cluster::new(6, QUIET);
+        cluster.start();
+        commit_for(&cluster, 10).await;
+        cluster.start();
+        commit_for(&cluster, 4).await;
+        // It is overtaken, which is its first failure, and stands by.
+        cluster.processes[0].host.stand_for(LONG_MS);
+        sleep(Duration::from_secs(60)).await;
+        assert!(cluster.faults.tally().of(Moment::LeaderFenced) > 0);
+        cluster.processes[0].host.lack(Some(Moment::TakingOver));
+        cluster.processes[1].end();
+        sleep(Duration::from_secs(3)).await;
+        assert!(cluster.processes[0].host.has_lacked() > 1);
+        assert_eq!(cluster.faults.tally().of(Moment::SteppedDown), 0);
+        cluster.processes[0].host.lack(None);
+        cluster.come_to_rest().await;
+    });
+}
+
 #[test]
 fn a_task_that_stood_still_is_not_stopped_by_what_is_gone_since_then() {
     for (compacts, is_new) in [(false, true), (false, false), (true, false)] {

@@ -7,6 +7,7 @@
 //! **Resuming.** After any error of the source, what was decoded and not stored is thrown away, its numbers with it, and the source goes on
 //! behind the stored checkpoint. After any error of the log it is unknown what was stored, so the log is asked (`lead`).
 //! **Errors.** Transient ones are retried for as long as it takes. A definite one ends the loop: nothing behind it is captured.
+//! **Others.** A leader that gets nothing through, whether it lacks the source or a part of the log, lets others lead if there can be any.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -22,8 +23,10 @@ use crate::retry::Backoff;
 use crate::shutdown::Ending;
 use crate::status::{CaptureStatus, State, now_us};
 
-/// A source that is away for longer than its restart takes may be there for another process.
+/// What is away for longer than its restart takes may be there for another process.
 const STEP_DOWN_AFTER: Duration = Duration::from_secs(30);
+/// Whoever is to lead instead is given it in this time. Who asked for it again before might get it back.
+const STEP_DOWN_FOR: Duration = Duration::from_secs(5);
 
 /// Runs until the end begins or something is definitely wrong.
 pub async fn capture<S: Source, L: LogWriter>(
@@ -32,11 +35,10 @@ pub async fn capture<S: Source, L: LogWriter>(
     status: &CaptureStatus,
     mut ending: Ending,
 ) -> Result<(), Failure> {
-    let mut backoff = Backoff::new("capture");
     let mut leading: Option<Leading> = None;
-    let mut without_source: Option<Instant> = None;
+    let mut trouble = Trouble { backoff: Backoff::new("capture"), since: None };
     loop {
-        let outcome = stream(source, log, &mut leading, status, &mut backoff, &mut without_source, &mut ending).await;
+        let outcome = stream(source, log, &mut leading, status, &mut trouble, &mut ending).await;
         match outcome {
             Ok(()) => {
                 status.set_state(State::Ended);
@@ -44,7 +46,16 @@ pub async fn capture<S: Source, L: LogWriter>(
             }
             Err(failure) if failure.kind == Kind::Transient => {
                 status.errors.fetch_add(1, Relaxed);
-                let wait = backoff.wait();
+                if status.state() == State::Standby {
+                    // Others have led since it last failed: this is a turn of its own.
+                    trouble.is_over();
+                }
+                let mut wait = trouble.backoff.wait();
+                let is_long = trouble.since.get_or_insert_with(Instant::now).elapsed() > STEP_DOWN_AFTER;
+                if is_long && log.step_down() {
+                    info!("nothing gets through here: others may capture");
+                    (leading, trouble.since, wait) = (None, None, STEP_DOWN_FOR);
+                }
                 warn!(
                     code = failure.code,
                     wait_ms = wait.as_millis() as u64,
@@ -52,10 +63,6 @@ pub async fn capture<S: Source, L: LogWriter>(
                     failure.message
                 );
                 status.set_state(State::Retrying(failure));
-                let is_long = without_source.get_or_insert_with(Instant::now).elapsed() > STEP_DOWN_AFTER;
-                if is_long && leading.is_some() && log.step_down() {
-                    (leading, without_source) = (None, None);
-                }
                 ending.sleep(wait).await;
             }
             Err(failure) => {
@@ -74,13 +81,26 @@ struct Leading {
     checkpoint: Option<Checkpoint>,
 }
 
+/// What does not get through, for how long, and how long to wait.
+struct Trouble {
+    backoff: Backoff,
+    /// When it first failed since something got through.
+    since: Option<Instant>,
+}
+
+impl Trouble {
+    fn is_over(&mut self) {
+        self.backoff.reset();
+        self.since = None;
+    }
+}
+
 async fn stream<S: Source, L: LogWriter>(
     source: &mut S,
     log: &mut L,
     leading: &mut Option<Leading>,
     status: &CaptureStatus,
-    backoff: &mut Backoff,
-    without_source: &mut Option<Instant>,
+    trouble: &mut Trouble,
     ending: &mut Ending,
 ) -> Result<(), Failure> {
     let Leading { block, checkpoint } = match leading {
@@ -106,6 +126,9 @@ async fn stream<S: Source, L: LogWriter>(
     };
     info!(position = %covered.position, "capture is connected");
     status.set_position(&covered);
+    let connected = Instant::now();
+    // What a connection begins with says nothing: a server may end every stream right after that.
+    let mut has_filled = false;
     loop {
         status.heard_us.store(now_us(), Relaxed);
         // On a first start also where it begins is stored, before anything is read: a kill must not move it.
@@ -120,6 +143,11 @@ async fn stream<S: Source, L: LogWriter>(
             *leading = None;
             return Err(failure);
         }
+        // Rows: a source that is merely alive, or has moved on, does not show that the log takes what it lately did not. If nothing fails for long
+        // enough there is nothing that it did not take.
+        if has_filled && (!block.is_empty() || connected.elapsed() > STEP_DOWN_AFTER) {
+            trouble.is_over();
+        }
         if is_new {
             note(status, block, &covered);
             block.stored();
@@ -132,9 +160,7 @@ async fn stream<S: Source, L: LogWriter>(
             () = ending.begun() => return Ok(()),
             covered = source.fill(block) => covered?,
         };
-        // Not before: a server that ends every stream right after it began is not to be asked without a pause.
-        backoff.reset();
-        *without_source = None;
+        has_filled = true;
     }
 }
 

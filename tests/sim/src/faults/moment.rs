@@ -37,6 +37,8 @@ pub enum Moment {
     /// Compaction left holes.
     RecordsCompacted,
     // What comes of it.
+    /// A leader that gets nothing through has left the lead to others.
+    SteppedDown,
     /// A former leader was refused.
     LeaderFenced,
     /// A former leader's open transaction was ended for it.
@@ -89,7 +91,8 @@ impl Moment {
         Self::RecordsCompacted,
     ];
 
-    pub const OUTCOMES: [Self; 13] = [
+    pub const OUTCOMES: [Self; 14] = [
+        Self::SteppedDown,
         Self::LeaderFenced,
         Self::TransactionAborted,
         Self::TransactionCompleted,

@@ -316,7 +316,7 @@ impl Cluster {
     }
 
     /// The store holds what the source holds, and its fences say so.
-    fn is_at_rest(&self) -> bool {
+    pub fn is_at_rest(&self) -> bool {
         let Shared { store, broker, history, .. } = &self.shared;
         let state = store.state();
         let settled = |partition| {

@@ -213,6 +213,13 @@ impl LogWriter for KafkaLeader {
         self.broker.layout
     }
 
+    fn step_down(&mut self) -> bool {
+        self.producer = None;
+        self.membership.resign();
+        self.broker.faults.count(Moment::SteppedDown);
+        true
+    }
+
     async fn lead(&mut self) -> Result<Lead, Failure> {
         self.producer = None;
         self.membership.won().await?;

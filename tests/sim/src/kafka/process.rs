@@ -57,7 +57,8 @@ impl Process {
 
     fn capture(&self, shared: &Shared) {
         let (host, broker) = (self.host.clone(), shared.broker.clone());
-        let membership = Membership::new(broker.clone());
+        let board = Arc::new(Board::default());
+        let membership = Membership::new(broker.clone(), board.clone());
         let beating = membership.clone();
         let beats = Gate::default();
         host.spawn(beats.clone(), async move { beating.beat().await });
@@ -66,7 +67,7 @@ impl Process {
         let mut log = KafkaLeader::new(broker.clone(), membership.clone(), host.clone(), shared.began);
         let (ending, ended) = (self.shutdowns[0].ending(), self.ended.clone());
         host.spawn(Gate::default(), async move {
-            let outcome = capture(&mut source, &mut log, &Board::default().capture, ending).await;
+            let outcome = capture(&mut source, &mut log, &board.capture, ending).await;
             if let Err(failure) = outcome {
                 broker.faults.wrong(format!("capture ended: {failure}"));
             }
