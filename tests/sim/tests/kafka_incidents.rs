@@ -2,12 +2,22 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use mysync_change::pattern::Pattern;
+use mysync_pipeline::deliver::Delivery;
+use mysync_pipeline::dump::{Beginning, Order, Request, orders};
+use mysync_pipeline::failure::Failure;
+use mysync_pipeline::shutdown::Shutdown;
+use mysync_pipeline::status::Board;
 use mysync_sim_tests::faults::{Fault, Moment};
 use mysync_sim_tests::kafka::cluster::{Cluster, Scenario};
 use mysync_sim_tests::kafka::process::{Process, Shared};
+use mysync_sim_tests::kafka::reader::KafkaReader;
 use mysync_sim_tests::scenario::simulated;
+use mysync_sim_tests::writer::SimPlugin;
 use tokio::time::sleep;
 
 /// Nothing happens here but what is planned.
@@ -285,4 +295,81 @@ fn everything_was_deleted_that_a_writer_has_not_read() {
         cluster.shared.store.empty();
     };
     assert_eq!(stops_after(false, never_there), ["LOG_INCOMPLETE"]);
+}
+
+/// A writer's dump that was ordered before there was this partition.
+fn after_its_dump() -> Beginning {
+    let (orders, mut book) = orders();
+    tokio::spawn(async move {
+        while let Some(Order::Begin { answer, .. }) = book.recv().await {
+            let _ = answer.send(Ok(Vec::new()));
+        }
+    });
+    Beginning::Dump { orders, request: Request { writer: None, tables: Vec::new(), rows_per_second: None } }
+}
+
+/// What a new writer is told that begins so with a log whose first records were deleted.
+fn told_of_deleted_records(beginning: fn() -> Beginning) -> Failure {
+    simulated(async {
+        let mut cluster = Cluster::new(3, Scenario { partitions: 1, ..QUIET });
+        cluster.start();
+        commit_for(&cluster, 10).await;
+        cluster.processes.iter().for_each(Process::end);
+        sleep(Duration::from_secs(5)).await;
+        let Shared { broker, store, .. } = cluster.shared.clone();
+        broker.delete_all(0);
+        broker.forget_group();
+        store.empty();
+        let host = broker.faults.host();
+        let mut delivery = Delivery {
+            writer: "w".into(),
+            tables: vec![Pattern::new("sim.*")],
+            log: KafkaReader::open(broker.clone(), host.clone(), Arc::new(AtomicU64::new(0)), 0).await,
+            plugin: SimPlugin::new(broker.random.clone(), None),
+            connector: store.connector_of(0, host, Arc::default()),
+            status: Board::default().writer("w", 0),
+            owner: "late".into(),
+            partition: 0,
+            beginning: beginning(),
+        };
+        let shutdown = Shutdown::default();
+        delivery.run(shutdown.ending()).await.expect_err("it stops")
+    })
+}
+
+#[test]
+fn a_new_writer_is_told_how_to_begin_by_how_it_was_to_begin() {
+    let told = told_of_deleted_records(|| Beginning::Log);
+    assert!(told.code == "LOG_INCOMPLETE" && told.message.contains("dump = \"never\""), "{told}");
+    let told = told_of_deleted_records(after_its_dump);
+    assert!(told.code == "LOG_INCOMPLETE" && !told.message.contains("dump = "), "{told}");
+    assert!(told.message.contains("rebase w --to start"), "{told}");
+}
+
+#[test]
+fn a_partition_that_came_after_the_dump_may_have_lost_its_beginning_to_compaction() {
+    simulated(async {
+        let mut cluster = Cluster::new(3, Scenario { partitions: 1, compacts: true, ..QUIET });
+        let Shared { broker, store, stops, .. } = cluster.shared.clone();
+        cluster.start();
+        let isolation = broker.isolation();
+        let has_lost = || {
+            let state = broker.state();
+            state.topics.partitions[0].messages(0, isolation).next().is_some_and(|(_, message)| message.prev > 0)
+        };
+        while !has_lost() {
+            commit_for(&cluster, 2).await;
+            cluster.compact();
+        }
+        cluster.processes.iter().for_each(Process::end);
+        sleep(Duration::from_secs(5)).await;
+        broker.forget_group();
+        store.empty();
+        cluster.shared.beginning = after_its_dump();
+        cluster.start();
+        commit_for(&cluster, 10).await;
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!(*stops.lock().unwrap(), []);
+        cluster.come_to_rest().await;
+    });
 }

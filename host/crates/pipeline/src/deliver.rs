@@ -225,9 +225,10 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
             None if claim.made || has_advanced => return Err(store_emptied(&writer)),
             None => {
                 let place = self.beginning.place(self.partition).await?;
-                // A dump brings every row; without one the store is made of what the log has kept.
-                let from_log = compaction.filter(|_| matches!(self.beginning, Beginning::Log));
-                let rebuild = from_log.map(|log| Rebuild::begin(log.last, now_us()));
+                let rebuild = match compaction {
+                    Some(log) if self.is_made_of_rest(&place).await? => Some(Rebuild::begin(log.last, now_us())),
+                    _ => None,
+                };
                 Fence { rebuild, ..Fence::new(log_id.clone(), self.owner.clone(), String::new(), place) }
             }
         };
@@ -267,13 +268,23 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
         Ok(standing)
     }
 
+    /// Whether a store that begins at a place is made of what a log has kept that keeps the last record of each key. A dump brings every row from
+    /// before its place, so it is not, unless all that is there came after the dump and its beginning is gone.
+    async fn is_made_of_rest(&mut self, place: &Place) -> Result<bool, Failure> {
+        match self.beginning {
+            Beginning::Log => Ok(true),
+            Beginning::Dump { .. } if place.seq > 0 => Ok(false),
+            Beginning::Dump { .. } => Ok(matches!(self.log.find(place).await?, Found::Trimmed { .. })),
+        }
+    }
+
     /// Finds a place of the fence in the log as it is now.
     async fn find(&mut self, place: &Place, compacted: bool, rebuilds: bool) -> Result<Place, Failure> {
         match self.log.find(place).await? {
             Found::Next => Ok(place.clone()),
             Found::Trimmed { .. } if rebuilds => Ok(place.clone()),
             Found::Trimmed { .. } if compacted => Err(away_too_long(&self.writer, place.seq)),
-            Found::Trimmed { start } if place.seq == 0 => Err(no_history(&self.writer, start)),
+            Found::Trimmed { start } if place.seq == 0 => Err(no_history(&self.writer, &self.beginning, start)),
             Found::Trimmed { start } => Err(behind_the_log(&self.writer, place.seq, start)),
             Found::Repeated { base } => {
                 info!(
@@ -377,7 +388,18 @@ fn store_emptied(writer: &str) -> Failure {
     )
 }
 
-fn no_history(writer: &str, start: u64) -> Failure {
+fn no_history(writer: &str, beginning: &Beginning, start: u64) -> Failure {
+    if let Beginning::Dump { .. } = beginning {
+        // Its dump was ordered before there was anything in this partition.
+        return Failure::definite(
+            "LOG_INCOMPLETE",
+            format!(
+                "writer {writer} has read nothing of this partition yet, and the log no longer holds its first records (it begins behind seq \
+                 {start}). 'mysync writer rebase {writer} --to start' goes on with what is left, and then 'mysync dump --writer {writer}' brings \
+                 what is gone"
+            ),
+        );
+    }
     Failure::definite(
         "LOG_INCOMPLETE",
         format!(

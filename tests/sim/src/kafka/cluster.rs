@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mysync_change::fence::{Fence, Place, Rebuild};
 use mysync_change::routing::Layout;
+use mysync_pipeline::dump::Beginning;
 use mysync_pipeline::feed::LIMITS;
 use mysync_pipeline::status::now_us;
 use tokio::time::{Instant, sleep, timeout};
@@ -99,6 +100,7 @@ impl Cluster {
             stops: Arc::default(),
             resumed: Bell::default(),
             loads: scenario.loads,
+            beginning: Beginning::Log,
             tasks: Arc::new(AtomicU64::new(1)),
             began: Instant::now(),
         };

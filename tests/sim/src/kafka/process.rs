@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mysync_pipeline::capture::capture;
+use mysync_pipeline::dump::Beginning;
 use mysync_pipeline::shutdown::Shutdown;
 use mysync_pipeline::status::Board;
 use tokio::time::Instant;
@@ -33,6 +34,8 @@ pub struct Shared {
     pub resumed: Bell,
     /// Whether a dump brings what was there before the log.
     pub loads: bool,
+    /// Where the writer begins in a store that was never written to.
+    pub beginning: Beginning,
     pub tasks: Arc<AtomicU64>,
     /// When the world began.
     pub began: Instant,

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mysync_change::pattern::Pattern;
 use mysync_pipeline::deliver::{Delivery, FENCE_TAKEN};
-use mysync_pipeline::dump::Beginning;
 use mysync_pipeline::failure::Failure;
 use mysync_pipeline::shutdown::Ending;
 use mysync_pipeline::status::Board;
@@ -49,7 +48,7 @@ impl Task {
                 status: Board::default().writer("w", partition as u32),
                 owner: format!("{}.{partition}", tasks.fetch_add(1, Ordering::Relaxed)),
                 partition: partition as u32,
-                beginning: Beginning::Log,
+                beginning: self.shared.beginning.clone(),
             };
             match delivery.run(ending.clone()).await {
                 Err(failure) if failure.code == FENCE_TAKEN => {}
