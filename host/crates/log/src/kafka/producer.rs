@@ -34,9 +34,22 @@ const SETTLE_TURNS: u32 = 20;
 const SETTLE_PAUSE: Duration = Duration::from_micros(20);
 const SETTLE_TIME: Duration = Duration::from_millis(100);
 
-/// How librdkafka tells that a connection failed, and that it was one over which something may have been sent.
+/// What may wait to be told between two transactions: some lines about each broker.
+const TOLD_MAX: u32 = 1000;
+
+/// How librdkafka tells that a connection failed.
 const FAILED: &str = "FAIL";
-const WHILE_UP: &str = "in state UP";
+/// States of a connection over which nothing was sent yet but what makes one.
+const NEW: [&str; 6] = [
+    "in state INIT",
+    "in state DOWN",
+    "in state TRY_CONNECT",
+    "in state CONNECT",
+    "in state SSL_HANDSHAKE",
+    "in state APIVERSION_QUERY",
+];
+/// Over which transactions are ended, and nothing else.
+const COORDINATOR: &str = "TxnCoordinator";
 
 /// Counts what was delivered.
 struct Context {
@@ -50,7 +63,7 @@ struct Context {
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         // It comes before anything of that connection is sent again.
-        if facility == FAILED && message.contains(WHILE_UP) {
+        if is_cut(level, facility, message) {
             self.was_cut.store(true, Relaxed);
         }
         client::tell(level, facility, message);
@@ -63,6 +76,14 @@ impl ClientContext for Context {
     fn error(&self, error: ClientError, reason: &str) {
         debug!(target: "mysync_log::kafka", %error, "{reason}");
     }
+}
+
+/// Whether a line tells of a lost connection over which something may have been on its way. Debugging aids tell of all, also of those that lay
+/// idle and of the first one of all, which the client leaves by itself: the coordinator's are neither.
+fn is_cut(level: RDKafkaLogLevel, facility: &str, message: &str) -> bool {
+    let is_new = || NEW.iter().any(|state| message.contains(state));
+    let counts = !matches!(level, RDKafkaLogLevel::Debug) || message.contains(COORDINATOR);
+    facility == FAILED && counts && !is_new()
 }
 
 impl ProducerContext for Context {
@@ -130,7 +151,9 @@ impl Producer {
     pub async fn take_over(settings: &KafkaSettings, limits: &Limits) -> Result<Self, KafkaError> {
         let batch_bytes_max = limits.values().copied().min().unwrap_or_default();
         let message_bytes_max = limits.values().copied().max().unwrap_or_default();
-        let config = settings.producer(batch_bytes_max, message_bytes_max);
+        let mut config = settings.producer(batch_bytes_max, message_bytes_max);
+        // Otherwise it keeps to itself what repeats itself, and which brokers it leaves or no longer waits for.
+        config.set("debug", "broker").set_log_level(RDKafkaLogLevel::Debug);
         blocking(move || {
             let context =
                 Context { delivered: AtomicU64::new(0), told: Notify::new(), was_cut: AtomicBool::new(false) };
@@ -148,6 +171,13 @@ impl Producer {
     /// Whether a connection was lost since it took over. The end of a transaction was said again then, and the first time it was said may come
     /// late: it would end the next transaction in its middle, if that was not of another producer.
     pub fn was_cut(&self) -> bool {
+        // The thread that takes what the client tells may not have come to it yet.
+        for _ in 0..TOLD_MAX {
+            if self.client.in_flight_count() == 0 {
+                break;
+            }
+            self.client.poll(Duration::ZERO);
+        }
         self.client.context().was_cut.load(Relaxed)
     }
 
@@ -226,4 +256,78 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
 ) -> Result<T, KafkaError> {
     tokio::task::spawn_blocking(work).await.unwrap_or(Err(KafkaError::Ending))
+}
+
+#[cfg(test)]
+mod tests {
+    use RDKafkaLogLevel::{Debug, Error, Info, Warning};
+
+    use super::*;
+
+    const BROKER: &str = "[thrd:127.0.0.1:9092/1]: 127.0.0.1:9092/1: ";
+    const COORDINATOR: &str = "[thrd:TxnCoordinator]: TxnCoordinator: 127.0.0.1:9092: ";
+    const CLOSED: &str = "Disconnected: connection closed by peer: receive 0 after POLLIN";
+
+    fn cut(from: &str, lines: &[(RDKafkaLogLevel, String)]) -> Vec<bool> {
+        lines.iter().map(|(level, line)| is_cut(*level, "FAIL", &format!("{from}{line}"))).collect()
+    }
+
+    #[test]
+    fn a_connection_is_lost_over_which_something_may_be_on_its_way() {
+        let lines = [
+            (Info, format!("{CLOSED} (after 803ms in state UP)")),
+            (Warning, format!("{CLOSED} (after 40000ms in state UP, 2 identical error(s) suppressed)")),
+            (Info, "Disconnected: connection reset by peer (after 803ms in state UP)".to_owned()),
+            (Error, "Send failed: Broken pipe (after 3ms in state REAUTH)".to_owned()),
+            (Error, "SASL authentication error: expired (after 2ms in state AUTH_REQ)".to_owned()),
+            // Longer than the line: the state is not told.
+            (Error, "Receive failed: this and that".to_owned()),
+        ];
+        assert_eq!((cut(BROKER, &lines), cut(COORDINATOR, &lines)), (vec![true; 6], vec![true; 6]));
+    }
+
+    #[test]
+    fn a_coordinator_is_lost_that_is_told_to_nobody_else() {
+        let lines = [
+            // The same was told of two connections that never came up.
+            (
+                Debug,
+                format!(
+                    "{CLOSED} (after 803ms in state UP) (_TRANSPORT): identical to last error: error log suppressed"
+                ),
+            ),
+            (Debug, "Closing connection due to nodename change (after 9000ms in state UP) (_TRANSPORT)".to_owned()),
+            (Debug, "1 request(s) timed out: disconnect (after 29900ms in state UP) (_TIMED_OUT)".to_owned()),
+        ];
+        assert_eq!(cut(COORDINATOR, &lines), [true; 3]);
+    }
+
+    #[test]
+    fn brokers_that_are_down_or_idle_and_those_of_the_start_cost_nothing() {
+        let lines = [
+            (
+                Error,
+                "Connect to ipv4#127.0.0.1:9092 failed: Connection refused (after 0ms in state CONNECT)".to_owned(),
+            ),
+            (
+                Error,
+                "Failed to resolve 'kafka3:9092': Name or service not known (after 2ms in state CONNECT)".to_owned(),
+            ),
+            (Warning, "Connection setup timed out in state CONNECT (after 5000ms in state CONNECT)".to_owned()),
+            (Error, "SSL handshake failed: this and that (after 1ms in state SSL_HANDSHAKE)".to_owned()),
+            // A proxy that has no broker behind it.
+            (Info, format!("{CLOSED} (after 1ms in state APIVERSION_QUERY, 1 identical error(s) suppressed)")),
+            (
+                Debug,
+                "Closing connection due to nodename change (after 34ms in state TRY_CONNECT) (_TRANSPORT)".to_owned(),
+            ),
+        ];
+        assert_eq!((cut(BROKER, &lines), cut(COORDINATOR, &lines)), (vec![false; 6], vec![false; 6]));
+        let lines = [
+            (Debug, format!("{CLOSED} (after 600000ms in state UP) (_TRANSPORT)")),
+            (Debug, "Decommissioning this broker (after 1ms in state UP) (_DESTROY_BROKER)".to_owned()),
+        ];
+        assert_eq!(cut(BROKER, &lines), [false; 2]);
+        assert!(!is_cut(Debug, "STATE", &format!("{COORDINATOR}Broker changed state APIVERSION_QUERY -> UP")));
+    }
 }
