@@ -162,6 +162,7 @@ fn on_kafka(parts: Arc<Parts>, writer: WriterSettings, readers: KafkaReaders, me
                     let mut delivery = parts.delivery(&writer, opened?, partition, status.clone()).await?;
                     // Its file may name others than before.
                     member.want(&delivery.tables);
+                    delivery.is_in = parts.is_in(&writer, partition).await?;
                     delivery.run(ending.clone()).await
                 };
                 let ended = tokio::select! {
@@ -243,6 +244,13 @@ impl Parts {
         }
     }
 
+    /// The log that the writer's fence in partition 0 names, for the other partitions: topics of tables are added while it goes on there.
+    async fn is_in(&self, writer: &WriterSettings, partition: u32) -> Result<Option<String>, Failure> {
+        let Some(store) = self.stores.get(&writer.connector).filter(|_| partition > 0) else { return Ok(None) };
+        let fence = Redis::new(store.clone(), &self.source, &writer.name, 0).read_fence().await?;
+        Ok(fence.map(|fence| fence.log))
+    }
+
     async fn delivery<L: LogReader>(
         &self,
         writer: &WriterSettings,
@@ -261,6 +269,7 @@ impl Parts {
             status,
             owner: owner(),
             partition,
+            is_in: None,
             beginning: self.beginning(&writer),
             tables: writer.tables,
             writer: writer.name,

@@ -57,6 +57,7 @@ impl SimSource {
                 state: DumpState::Open,
                 rows_per_second: None,
                 from: Vec::new(),
+                begun: true,
                 asked_us: 1,
                 progress: Progress::default(),
             };

@@ -24,8 +24,12 @@ pub struct Dump {
     pub state: DumpState,
     /// Rows for each second at most; none: as fast as the writers take them.
     pub rows_per_second: Option<u64>,
-    /// Where each partition of the log ended when it was asked for. A new writer begins there.
+    /// Where its writer began, or is going to, in each partition of the log: where that ended when the writer's first dump was asked for. In
+    /// those that came later it begins with the first record.
     pub from: Vec<u64>,
+    /// Whether its writer has begun by now.
+    #[serde(default)]
+    pub begun: bool,
     /// Microseconds since 1970.
     pub asked_us: u64,
     pub progress: Progress,

@@ -46,6 +46,8 @@ pub struct Delivery<L, P, C> {
     /// Names this task in the fence, as opposed to any other that ever writes it.
     pub owner: String,
     pub partition: u32,
+    /// The log that the writer's fence in partition 0 names; none: it has none there, or this is that partition.
+    pub is_in: Option<String>,
     /// Where it begins when its store has never been written to.
     pub beginning: Beginning,
 }
@@ -224,7 +226,7 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
             Some(fence) => fence,
             None if claim.made || has_advanced => return Err(store_emptied(&writer)),
             None => {
-                let place = self.beginning.place(self.partition).await?;
+                let place = self.beginning.place(self.partition, self.is_in.is_some()).await?;
                 let rebuild = match compaction {
                     Some(log) if self.is_made_of_rest(&place).await? => Some(Rebuild::begin(log.last, now_us())),
                     _ => None,

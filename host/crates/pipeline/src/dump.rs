@@ -20,8 +20,9 @@ pub type Answer<T> = oneshot::Sender<Result<T, Failure>>;
 pub enum Order {
     /// A dump for one writer, or for every writer; answered with its number.
     Start { request: Request, answer: Answer<u64> },
-    /// The dump that a new writer begins with, unless it was ordered before; answered with the last number of each partition at that time.
-    Begin { request: Request, answer: Answer<Vec<u64>> },
+    /// The dump that a writer begins with where it has never written, unless it was ordered before; answered with the last number of each
+    /// partition when the writer began. `begun`: it has a place in the log already, in another partition.
+    Begin { request: Request, begun: bool, answer: Answer<Vec<u64>> },
     /// A change of one dump, or of every one that is not done; answered with their numbers.
     Change { number: Option<u64>, change: Change, answer: Answer<Vec<u64>> },
 }
@@ -84,10 +85,11 @@ pub enum Beginning {
 }
 
 impl Beginning {
-    /// The place in a partition of the log behind which the writer begins. A dump that it needs is in the log by then.
-    pub(crate) async fn place(&self, partition: u32) -> Result<Place, Failure> {
+    /// The place in a partition of the log behind which the writer begins. A dump that it needs is in the log by then. `begun`: it has a place
+    /// in the log already, in another partition.
+    pub(crate) async fn place(&self, partition: u32, begun: bool) -> Result<Place, Failure> {
         let Beginning::Dump { orders, request } = self else { return Ok(Place::default()) };
-        let from = orders.give(|answer| Order::Begin { request: request.clone(), answer }).await?;
+        let from = orders.give(|answer| Order::Begin { request: request.clone(), begun, answer }).await?;
         Ok(Place { seq: from.get(partition as usize).copied().unwrap_or(0), ..Place::default() })
     }
 }

@@ -69,14 +69,14 @@ impl Book {
             any = true;
             match order {
                 Order::Start { request, answer } => self.start(request, answer, lasts()),
-                Order::Begin { request, answer } => self.begin(request, answer, lasts()),
+                Order::Begin { request, begun, answer } => self.begin(request, begun, answer, lasts()),
                 Order::Change { number, change, answer } => self.change(number, change, answer),
             }
         }
         any
     }
 
-    fn start(&mut self, request: Request, answer: Answer<u64>, from: Vec<u64>) {
+    fn start(&mut self, request: Request, answer: Answer<u64>, lasts: Vec<u64>) {
         // Whoever has given up waiting must not be surprised by it later.
         if answer.is_closed() {
             return;
@@ -91,35 +91,38 @@ impl Book {
             let _ = answer.send(Err(Failure::definite("DUMP_RUNNING", message)));
             return;
         }
-        let number = self.add(request, from);
+        let number = self.add(request, lasts);
         self.tell_later(answer, number);
     }
 
-    fn begin(&mut self, request: Request, answer: Answer<Vec<u64>>, lasts: Vec<u64>) {
+    fn begin(&mut self, request: Request, begun: bool, answer: Answer<Vec<u64>>, lasts: Vec<u64>) {
         if answer.is_closed() {
             return;
         }
         let tables = texts(&request);
-        let Some(known) = self.dumps.list.iter().find(|dump| dump.writer == request.writer) else {
-            self.add(request, lasts.clone());
-            return self.tell_later(answer, lasts);
-        };
-        let (number, from) = (known.number, known.from.clone());
-        // It has not begun to write, so what it was going to write by another file counts for nothing.
-        if known.tables != tables
-            && known.state != DumpState::Cancelled
-            && let Some(known) = self.get_mut(number)
-        {
-            (known.tables, known.progress, known.state) = (tables, Progress::default(), DumpState::Open);
-            info!(tables = known.tables.join(", "), "{known} has other tables, and begins with the first of them");
+        let known = self.dumps.list.iter().find(|dump| dump.writer == request.writer).map(|dump| dump.number);
+        let number = known.unwrap_or_else(|| self.add(request, lasts));
+        let Some(dump) = self.get_mut(number) else { return };
+        // It has begun without a dump. Where it has never written it takes everything: a dump may be cancelled.
+        if begun && !dump.begun {
+            dump.from.clear();
         }
+        dump.begun = true;
+        // It has not begun to write, so what it was going to write by another file counts for nothing.
+        if dump.tables != tables && dump.state != DumpState::Cancelled {
+            (dump.tables, dump.progress, dump.state) = (tables, Progress::default(), DumpState::Open);
+            info!(tables = dump.tables.join(", "), "{dump} has other tables, and begins with the first of them");
+        }
+        let from = dump.from.clone();
         self.tell_later(answer, from);
     }
 
-    fn add(&mut self, request: Request, from: Vec<u64>) -> u64 {
+    fn add(&mut self, request: Request, lasts: Vec<u64>) -> u64 {
         let tables = texts(&request);
         let Request { writer, rows_per_second, .. } = request;
         let dumps = Arc::make_mut(&mut self.dumps);
+        let former = dumps.list.iter().find(|dump| dump.begun && dump.writer == writer);
+        let (from, begun) = former.map_or((lasts, false), |dump| (dump.from.clone(), true));
         // A writer's former dump has no more to tell than the new one.
         dumps.list.retain(|dump| dump.is_open() || dump.writer != writer);
         dumps.last += 1;
@@ -130,6 +133,7 @@ impl Book {
             state: DumpState::Open,
             rows_per_second,
             from,
+            begun,
             asked_us: now_us(),
             progress: Progress::default(),
         };
@@ -231,13 +235,37 @@ mod tests {
         Request { writer: Some(writer.into()), tables: vec![Pattern::new(tables)], rows_per_second: None }
     }
 
-    fn begin(book: &mut Book, orders: &mpsc::Sender<Order>, tables: &str, last: u64) -> Vec<u64> {
+    fn give<T>(
+        book: &mut Book,
+        orders: &mpsc::Sender<Order>,
+        lasts: &[u64],
+        order: impl FnOnce(Answer<T>) -> Order,
+    ) -> T {
         let (answer, mut answered) = oneshot::channel();
-        orders.try_send(Order::Begin { request: request("w", tables), answer }).unwrap();
-        assert!(book.carry_out(|| vec![last]));
+        orders.try_send(order(answer)).unwrap();
+        assert!(book.carry_out(|| lasts.to_vec()));
         assert!(answered.try_recv().is_err(), "it is not in the log yet");
         book.stored();
         answered.try_recv().unwrap().unwrap()
+    }
+
+    fn begin(book: &mut Book, orders: &mpsc::Sender<Order>, tables: &str, last: u64) -> Vec<u64> {
+        give(book, orders, &[last], |answer| Order::Begin { request: request("w", tables), begun: false, answer })
+    }
+
+    /// In another partition it has a place in the log already.
+    fn begin_later(book: &mut Book, orders: &mpsc::Sender<Order>, lasts: &[u64]) -> Vec<u64> {
+        give(book, orders, lasts, |answer| Order::Begin { request: request("w", "shop.*"), begun: true, answer })
+    }
+
+    fn load_and_cancel(book: &mut Book, orders: &mpsc::Sender<Order>, lasts: &[u64]) {
+        let number = give(book, orders, lasts, |answer| Order::Start { request: request("w", "shop.*"), answer });
+        cancel(book, orders, number);
+    }
+
+    fn cancel(book: &mut Book, orders: &mpsc::Sender<Order>, number: u64) {
+        let cancel = |answer| Order::Change { number: Some(number), change: Change::Cancel, answer };
+        assert_eq!(give(book, orders, &[], cancel), [number]);
     }
 
     #[test]
@@ -251,6 +279,41 @@ mod tests {
         assert_eq!(begin(&mut book, &orders, "shop.*", 11), [7], "its file was mended before it wrote");
         let dump = book.get(1).unwrap();
         assert_eq!((&dump.tables[..], &dump.progress), (&["shop.*".to_owned()][..], &Progress::default()));
+    }
+
+    #[test]
+    fn a_writer_that_was_loaded_again_in_vain_misses_nothing_of_a_topic_that_came_before() {
+        let (orders, book) = mpsc::channel(4);
+        let mut book = Book::new(book);
+        begin(&mut book, &orders, "shop.*", 7);
+        book.get_mut(1).unwrap().state = DumpState::Done;
+        load_and_cancel(&mut book, &orders, &[70, 10]);
+        load_and_cancel(&mut book, &orders, &[80, 20]);
+        assert_eq!(begin_later(&mut book, &orders, &[90, 30]), [7], "the other partition begins with its first record");
+        assert_eq!(book.get(3).map(|dump| dump.state), Some(DumpState::Cancelled), "it is not loaded a third time");
+    }
+
+    #[test]
+    fn a_writer_that_began_without_a_dump_misses_nothing_of_a_later_topic_whatever_is_cancelled() {
+        let (orders, book) = mpsc::channel(4);
+        let mut book = Book::new(book);
+        assert!(begin_later(&mut book, &orders, &[70, 10]).is_empty());
+        cancel(&mut book, &orders, 1);
+        assert!(begin_later(&mut book, &orders, &[80, 20, 5]).is_empty());
+
+        let (orders, book) = mpsc::channel(4);
+        let mut book = Book::new(book);
+        load_and_cancel(&mut book, &orders, &[70, 10]);
+        assert!(begin_later(&mut book, &orders, &[80, 20]).is_empty(), "it was rebased before it was loaded");
+    }
+
+    #[test]
+    fn a_writer_that_was_loaded_before_it_ran_begins_with_that_dump() {
+        let (orders, book) = mpsc::channel(4);
+        let mut book = Book::new(book);
+        give(&mut book, &orders, &[70, 10], |answer| Order::Start { request: request("w", "shop.*"), answer });
+        assert_eq!(begin(&mut book, &orders, "shop.*", 80), [70, 10]);
+        assert_eq!(begin_later(&mut book, &orders, &[80, 20]), [70, 10]);
     }
 
     #[test]

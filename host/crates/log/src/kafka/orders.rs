@@ -43,10 +43,22 @@ const ANSWERS_MAX: usize = 64;
 #[serde(tag = "what", rename_all = "lowercase")]
 enum Record {
     Start(Wish),
-    Begin(Wish),
-    Change { number: Option<u64>, change: Wanted },
-    Done { numbers: Vec<u64> },
-    Refused { definite: bool, message: String },
+    Begin {
+        #[serde(flatten)]
+        wish: Wish,
+        begun: bool,
+    },
+    Change {
+        number: Option<u64>,
+        change: Wanted,
+    },
+    Done {
+        numbers: Vec<u64>,
+    },
+    Refused {
+        definite: bool,
+        message: String,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -214,7 +226,9 @@ impl Record {
     fn of(order: Order) -> (Self, Waiting) {
         match order {
             Order::Start { request, answer } => (Record::Start(request.into()), Waiting::One(answer)),
-            Order::Begin { request, answer } => (Record::Begin(request.into()), Waiting::Many(answer)),
+            Order::Begin { request, begun, answer } => {
+                (Record::Begin { wish: request.into(), begun }, Waiting::Many(answer))
+            }
             Order::Change { number, change, answer } => {
                 let change = match change {
                     Change::Pause => Wanted::Pause,
@@ -232,9 +246,9 @@ impl Record {
                 let (answer, coming) = oneshot::channel();
                 (Order::Start { request: wish.into(), answer }, Coming::One(coming))
             }
-            Record::Begin(wish) => {
+            Record::Begin { wish, begun } => {
                 let (answer, coming) = oneshot::channel();
-                (Order::Begin { request: wish.into(), answer }, Coming::Many(coming))
+                (Order::Begin { request: wish.into(), begun, answer }, Coming::Many(coming))
             }
             Record::Change { number, change } => {
                 let (answer, coming) = oneshot::channel();

@@ -64,6 +64,7 @@ pub fn one_dump(writer: &str, from: u64) -> Arc<Dumps> {
         state: DumpState::Open,
         rows_per_second: None,
         from: vec![from],
+        begun: true,
         asked_us: 1,
         progress: Progress::default(),
     };
