@@ -162,7 +162,6 @@ fn on_kafka(parts: Arc<Parts>, writer: WriterSettings, readers: KafkaReaders, me
                     let mut delivery = parts.delivery(&writer, opened?, partition, status.clone()).await?;
                     // Its file may name others than before.
                     member.want(&delivery.tables);
-                    delivery.is_in = parts.is_in(&writer, partition).await?;
                     delivery.run(ending.clone()).await
                 };
                 let ended = tokio::select! {
@@ -176,6 +175,7 @@ fn on_kafka(parts: Arc<Parts>, writer: WriterSettings, readers: KafkaReaders, me
                         biased;
                         () = ending.begun() => return Err(failure),
                         moved = parts.moved(&writer, partition, &status) => moved,
+                        rebased = parts.rebased(&writer) => rebased,
                     };
                 }
                 let wait = backoff.wait();
@@ -244,11 +244,19 @@ impl Parts {
         }
     }
 
-    /// The log that the writer's fence in partition 0 names, for the other partitions: topics of tables are added while it goes on there.
-    async fn is_in(&self, writer: &WriterSettings, partition: u32) -> Result<Option<String>, Failure> {
-        let Some(store) = self.stores.get(&writer.connector).filter(|_| partition > 0) else { return Ok(None) };
-        let fence = Redis::new(store.clone(), &self.source, &writer.name, 0).read_fence().await?;
-        Ok(fence.map(|fence| fence.log))
+    /// Waits until the writer is in another log: a rebase, which ends in partition 0, may not have known of the one that waits.
+    async fn rebased(&self, writer: &WriterSettings) -> Failure {
+        let Some(store) = self.stores.get(&writer.connector) else { return std::future::pending().await };
+        let mut known = None;
+        loop {
+            if let Ok(fence) = Redis::new(store.clone(), &self.source, &writer.name, 0).read_fence().await {
+                let log = fence.map(|fence| fence.log);
+                if known.replace(log.clone()).is_some_and(|known| known != log) {
+                    return Failure::transient(FENCE_MOVED, "the writer has got its place in another log");
+                }
+            }
+            tokio::time::sleep(WATCH_EVERY).await;
+        }
     }
 
     async fn delivery<L: LogReader>(
@@ -262,14 +270,16 @@ impl Parts {
         let store = self.stores.get(&writer.connector).cloned().ok_or_else(|| {
             Failure::definite("CONNECTOR_UNKNOWN", format!("there is no connector {}", writer.connector))
         })?;
+        let (source, name) = (self.source.clone(), writer.name.clone());
+        let connector = move |partition| Redis::new(store.clone(), &source, &name, partition);
         Ok(Delivery {
             log,
             plugin: Plugin::load(&self.engine, adapters::plugin(&writer, self.partitions)).await?,
-            connector: Redis::new(store, &self.source, &writer.name, partition),
+            connector: connector(partition),
             status,
             owner: owner(),
             partition,
-            is_in: None,
+            first: (partition > 0).then(|| Box::new(move || connector(0)) as _),
             beginning: self.beginning(&writer),
             tables: writer.tables,
             writer: writer.name,

@@ -60,12 +60,13 @@ pub async fn run(which: &WhichWriter, to: Move) -> Result<ExitCode, Fault> {
     let mut logs = outside::readers(&settings.log, &writer.name, &writer.tables).await?;
     let store = |partition| Redis::new(redis.clone(), &settings.source.name, &writer.name, partition);
     let mut stores: Vec<Redis> = logs.keys().map(|partition| store(*partition)).collect();
-    // Everything is looked at before anything is moved.
-    for (log, store) in logs.values().zip(&mut stores) {
+    // Everything is looked at before anything is moved. Which log the writer is in is said in partition 0, the first.
+    if let (Some(log), Some(store)) = (logs.values().next(), stores.first_mut()) {
         refuse_other_log(store.read_fence().await?.as_ref(), &log.log_id().to_string(), name, to)?;
     }
     let places = places::destinations(&mut logs, name, to).await?;
-    for ((partition, log), store) in logs.iter_mut().zip(&mut stores) {
+    // It moves last: one that was moved in part is in the other log still.
+    for ((partition, log), store) in logs.iter_mut().zip(&mut stores).rev() {
         match places.get(partition) {
             Some(place) => move_partition(log, store, name, *partition, place, to).await?,
             None => println!("writer {name}, partition {partition}: stays where it is"),
@@ -143,7 +144,6 @@ async fn move_partition(
     let mut last = None;
     for _ in 0..TRIES {
         let fence = store.read_fence().await?;
-        refuse_other_log(fence.as_ref(), &log_id, writer, to)?;
         let moved = replacement(&log_id, fence.as_ref(), place.clone(), to);
         let new = Fence { rebuild: rebuild.clone(), ..moved };
         match store.replace_fence(fence.as_ref(), &new).await {

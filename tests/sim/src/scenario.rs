@@ -155,7 +155,7 @@ impl World {
                 status: board.writer("w", partition as u32),
                 owner: format!("{owner}.{partition}"),
                 partition: partition as u32,
-                is_in: None,
+                first: None,
                 beginning: Beginning::Log,
             };
             let shutdown = shutdown.clone();

@@ -46,8 +46,8 @@ pub struct Delivery<L, P, C> {
     /// Names this task in the fence, as opposed to any other that ever writes it.
     pub owner: String,
     pub partition: u32,
-    /// The log that the writer's fence in partition 0 names; none: it has none there, or this is that partition.
-    pub is_in: Option<String>,
+    /// Makes a connector of partition 0; none: this is that partition.
+    pub first: Option<Box<dyn Fn() -> C + Send + Sync>>,
     /// Where it begins when its store has never been written to.
     pub beginning: Beginning,
 }
@@ -210,8 +210,20 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
         let (has_advanced, compaction) = (self.log.has_advanced().await?, self.log.compaction().await?);
         let fence = self.connector.open().await?;
         claim.read = Some(fence.clone());
+        // Which log the writer is in is said in partition 0, where a rebase ends. Of partitions that came later the store may still hold what
+        // another log has left.
+        let first = match &self.first {
+            Some(first) => first().open().await?,
+            None => None,
+        };
+        if let Some(other) = first.as_ref().filter(|fence| fence.log != log_id) {
+            return Err(log_replaced(&writer, &other.log, &log_id));
+        }
+        let begun = first.is_some();
         let fence = match fence {
-            Some(fence) if fence.log != log_id => return Err(log_replaced(&writer, &fence.log, &log_id)),
+            Some(fence) if fence.log != log_id && (claim.made || !begun) => {
+                return Err(log_replaced(&writer, &fence.log, &log_id));
+            }
             Some(fence) if claim.made && fence.owner != self.owner => {
                 if !claim.is_newer_than(&fence) {
                     return Err(fence_taken(&writer, &fence.owner));
@@ -223,10 +235,10 @@ impl<L: LogReader, P: Plugin, C: Connector> Delivery<L, P, C> {
                 );
                 fence
             }
-            Some(fence) => fence,
+            Some(fence) if fence.log == log_id => fence,
             None if claim.made || has_advanced => return Err(store_emptied(&writer)),
-            None => {
-                let place = self.beginning.place(self.partition, self.is_in.is_some()).await?;
+            _ => {
+                let place = self.beginning.place(self.partition, begun).await?;
                 let rebuild = match compaction {
                     Some(log) if self.is_made_of_rest(&place).await? => Some(Rebuild::begin(log.last, now_us())),
                     _ => None,

@@ -245,30 +245,61 @@ async fn a_topic_that_holds_something_else_is_not_taken_for_a_table() -> Result<
 async fn another_log_in_the_place_of_the_one_it_began_with_has_other_numbers() -> Result<()> {
     let test = "another_log_in_the_place_of_the_one_it_began_with_has_other_numbers";
     let Some(kafka) = clusters::shared(test)? else { return Ok(()) };
-    let writers = vec![("bulk-cache", shop::without_dump(shop::BULK))];
+    let writers = vec![
+        ("bulk-cache", shop::without_dump(shop::BULK)),
+        ("users-cache", shop::USERS),
+        ("orders-cache", shop::without_dump(shop::ORDERS)),
+    ];
     let Some(world) = World::start(test, Options { writers, ..by_table(&kafka, test, ONE_EACH, SHOP) }).await? else {
         return Ok(());
+    };
+    let is_there = async |key: &str| {
+        until(&format!("{key} is there"), async || Ok(ensure!(world.redis.ask::<bool>(&["EXISTS", key])?))).await
     };
     let mut captures = Worker::start(&world, "capture").await?;
     let mut delivers = Worker::start(&world, "deliver").await?;
     wait_through(&world).await?;
+    world.mysql.exec("INSERT INTO shop.users VALUES (1, 'One', NULL, 'Paris', 1)").await?;
+    is_there("user:1").await?;
     captures.end().await?;
-    for topic in [test.to_owned(), format!("{test}.control"), format!("{test}.orders"), topic_of(test, "bulk")] {
+    let own = [test.to_owned(), format!("{test}.control"), format!("{test}.orders")];
+    for topic in own.into_iter().chain(["bulk", "users"].map(|table| topic_of(test, table))) {
         kafka.delete_topic(&topic).await?;
     }
     let mut captures = Worker::start(&world, "capture").await?;
     wait_part(&delivers, "bulk-cache", "KAFKA_RENUMBERED").await?;
     delivers.end_stopped().await?;
-    // What is rebased is what the new log has: the table's topic among it.
+
+    // The tables have no topics yet, and what was written from those of the former log is left in the store.
+    for writer in ["bulk-cache", "users-cache"] {
+        world.command_well(&["writer", "rebase", writer, "--to", "start"])?;
+    }
     world.mysql.exec("REPLACE INTO shop.bulk VALUES (1, 1, 'c', 'p')").await?;
     until("the table has its topic again", async || {
         let ends = kafka.committed_ends(&topic_of(test, "bulk")).await?;
         Ok(ensure!(ends.iter().any(|end| *end > 0), "{ends:?}"))
     })
     .await?;
-    world.command_well(&["writer", "rebase", "bulk-cache", "--to", "start"])?;
+    world.command_well(&["writer", "rewind", "bulk-cache", "--to", "start"])?;
     let mut delivers = Worker::start(&world, "deliver").await?;
     wait_through(&world).await?;
+    world.mysql.exec("INSERT INTO shop.users VALUES (2, 'Two', NULL, 'Paris', 1)").await?;
+    is_there("user:2").await?;
+
+    // Who was not rebased is in the former log, though it has written nothing there from a table's topic.
+    world.mysql.exec("INSERT INTO shop.orders VALUES (1, 1, 9.90, NULL)").await?;
+    until("every partition of it has stopped", async || {
+        let status = delivers.process()?.status()?;
+        let parts = status["writers"].as_array().context("no writers")?;
+        let parts: Vec<_> = parts.iter().filter(|part| part["writer"] == "orders-cache").collect();
+        ensure!(parts.len() == 2 && parts.iter().all(|part| part["code"] == "LOG_REPLACED"), "{parts:?}");
+        Ok(())
+    })
+    .await?;
+    ensure!(!world.redis.ask::<bool>(&["EXISTS", "order:1"])?);
+    world.command_well(&["writer", "rebase", "orders-cache", "--to", "start"])?;
+    is_there("order:1").await?;
+    println!("{} entries", world.wait_equal().await?);
     delivers.end().await?;
     captures.end().await?;
     Ok(())

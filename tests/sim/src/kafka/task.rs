@@ -48,7 +48,7 @@ impl Task {
                 status: Board::default().writer("w", partition as u32),
                 owner: format!("{}.{partition}", tasks.fetch_add(1, Ordering::Relaxed)),
                 partition: partition as u32,
-                is_in: None,
+                first: None,
                 beginning: self.shared.beginning.clone(),
             };
             match delivery.run(ending.clone()).await {
