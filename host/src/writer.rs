@@ -19,7 +19,7 @@ use crate::client::{self, Answer};
 use crate::config::{ConnectorSettings, LogKind, Settings, WriterSettings};
 use crate::fault::Fault;
 use crate::outside::{self, Reader};
-use crate::{adapters, status};
+use crate::{adapters, status, tail};
 
 /// A writer that runs changes its fence with every batch; one of the tries falls between two.
 const TRIES: usize = 100;
@@ -144,7 +144,7 @@ async fn move_partition(
     let mut last = None;
     for _ in 0..TRIES {
         let fence = store.read_fence().await?;
-        let moved = replacement(&log_id, fence.as_ref(), place.clone(), to);
+        let moved = replacement(&log_id, fence.as_ref(), place.clone(), to, now_us());
         let new = Fence { rebuild: rebuild.clone(), ..moved };
         match store.replace_fence(fence.as_ref(), &new).await {
             Ok(()) => {
@@ -173,11 +173,12 @@ fn refuse_other_log(fence: Option<&Fence>, log_id: &str, writer: &str, to: Move)
     }
 }
 
-/// The fence that says so. A writer that begins at the log's start owes nothing to a former mapping.
-fn replacement(log_id: &str, fence: Option<&Fence>, place: Place, to: Move) -> Fence {
+/// The fence that says so. A writer that begins at the log's start owes nothing to a former mapping. Two moves to the same place differ in their
+/// time: whoever watches the fence begins anew for each.
+fn replacement(log_id: &str, fence: Option<&Fence>, place: Place, to: Move, now_us: u64) -> Fence {
     let keeps = matches!(to, Move::Rewind(to) if to != RewindTo::Start);
     let digest = fence.filter(|_| keeps).map_or("", |fence| &fence.digest).to_owned();
-    Fence::new(log_id.to_owned(), format!("{MOVED_BY}{}", to.verb()), digest, place)
+    Fence::new(log_id.to_owned(), format!("{MOVED_BY}{} at {}", to.verb(), tail::time(now_us)), digest, place)
 }
 
 fn told(writer: &str, partition: u32, old: Option<&Fence>, new: &Fence) -> String {
@@ -227,12 +228,19 @@ mod tests {
 
     #[test]
     fn a_writer_that_goes_back_some_way_keeps_its_mapping() {
-        let digest = |to| replacement("log", Some(&fence(LogId([7; 16]), 21)), Place::default(), to).digest;
+        let digest = |to| replacement("log", Some(&fence(LogId([7; 16]), 21)), Place::default(), to, 1).digest;
         for to in [RewindTo::Behind(1), RewindTo::Time(1), RewindTo::Offset { partition: 0, offset: 1 }] {
             assert_eq!(digest(Move::Rewind(to)), "digest");
         }
         assert_eq!(digest(Move::Rewind(RewindTo::Start)), "");
         assert_eq!(digest(Move::Rebase(RebaseTo::End)), "");
+    }
+
+    #[test]
+    fn a_move_to_the_same_place_is_another_one() {
+        let moved = |now_us| replacement("log", None, Place::default(), Move::Rebase(RebaseTo::Start), now_us);
+        let (one, other) = (moved(1_764_150_000_000_001), moved(1_764_150_000_000_002));
+        assert!(is_moved(&one) && is_moved(&other) && one != other, "{}", one.owner);
     }
 
     #[test]
@@ -249,8 +257,9 @@ mod tests {
     #[test]
     fn what_is_going_to_happen_is_said() {
         let ours = LogId([7; 16]);
-        let to =
-            |seq| replacement(&ours.to_string(), None, Place { seq, ..Place::default() }, Move::Rebase(RebaseTo::End));
+        let to = |seq| {
+            replacement(&ours.to_string(), None, Place { seq, ..Place::default() }, Move::Rebase(RebaseTo::End), 1)
+        };
         for (old, new, said) in [
             (Some(fence(ours, 21)), to(0), "written again"),
             (Some(fence(ours, 21)), to(31), "passed over"),
