@@ -226,9 +226,10 @@ async fn stores(settings: &Settings, log: &Log) -> (Vec<Finding>, bool) {
                 // Those of tables are added later.
                 Log::New | Log::Refused => (0..settings.log.partitions_at_first()).collect(),
             };
+            let first = store(&writer.name, 0).read_fence().await.ok().flatten();
             for partition in partitions {
                 let mut store = store(&writer.name, partition);
-                let found = standing(&mut store, log, &settings.log, writer, partition).await;
+                let found = standing(&mut store, log, &settings.log, writer, partition, first.as_ref()).await;
                 let (found, is_new) = found.unwrap_or_else(|failure| (failed(failure), false));
                 begin_with_dumps |= is_new && writer.dump == FirstLoad::Initial;
                 findings.push(found);
@@ -238,26 +239,32 @@ async fn stores(settings: &Settings, log: &Log) -> (Vec<Finding>, bool) {
     (findings, begin_with_dumps)
 }
 
-/// Where a writer stands in a partition, and whether it could go on there; and whether it is new.
+/// Where a writer stands in a partition, and whether it could go on there; and whether it is new. `first`: its fence in partition 0, which says
+/// which log it is in.
 async fn standing(
     store: &mut Redis,
     log: &Log,
     settings: &LogSettings,
     writer: &WriterSettings,
     partition: u32,
+    first: Option<&Fence>,
 ) -> Result<(Finding, bool), Failure> {
     let mut fence = store.read_fence().await?;
     loop {
-        let found = match (log, &fence) {
+        let is_seen = |fence: &Fence| matches!(log, Log::Seen(seen, _) if fence.log == seen.id.to_string());
+        // What another log has left where this one came on later says nothing.
+        let begun = partition > 0 && first.is_some_and(is_seen);
+        let counts = fence.as_ref().filter(|fence| !begun || is_seen(fence));
+        let found = match (log, counts) {
             (Log::New, Some(fence)) => replaced(settings, &writer.name, fence, None),
             (Log::Seen(seen, _), Some(fence)) if fence.log != seen.id.to_string() => {
                 replaced(settings, &writer.name, fence, Some(seen))
             }
-            (Log::Seen(_, log), fence) => way_on(log, writer, partition, fence.as_ref()).await?,
-            (_, fence) => stands(writer, partition, fence.as_ref()),
+            (Log::Seen(_, log), fence) => way_on(log, writer, partition, fence).await?,
+            (_, fence) => stands(writer, partition, fence),
         };
         if found.level == OK {
-            return Ok((found, fence.is_none()));
+            return Ok((found, counts.is_none()));
         }
         // A writer that runs goes on meanwhile: what was found may be of two moments.
         let now = store.read_fence().await?;

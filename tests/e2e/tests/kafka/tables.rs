@@ -270,21 +270,29 @@ async fn another_log_in_the_place_of_the_one_it_began_with_has_other_numbers() -
     wait_part(&delivers, "bulk-cache", "KAFKA_RENUMBERED").await?;
     delivers.end_stopped().await?;
 
-    // The tables have no topics yet, and what was written from those of the former log is left in the store.
-    for writer in ["bulk-cache", "users-cache"] {
+    // The tables have no topics yet, and get the same numbers as in the former log.
+    for (writer, partition) in [("users-cache", 1), ("bulk-cache", 2)] {
         world.command_well(&["writer", "rebase", writer, "--to", "start"])?;
+        let left = format!("mysync:fence:{{shop/{writer}/{partition}}}");
+        ensure!(world.redis.ask::<bool>(&["EXISTS", &left])?, "{writer} has no fence in partition {partition}");
     }
-    world.mysql.exec("REPLACE INTO shop.bulk VALUES (1, 1, 'c', 'p')").await?;
-    until("the table has its topic again", async || {
-        let ends = kafka.committed_ends(&topic_of(test, "bulk")).await?;
-        Ok(ensure!(ends.iter().any(|end| *end > 0), "{ends:?}"))
-    })
-    .await?;
+    for (table, row) in [("users", "(2, 'Two', NULL, 'Paris', 1)"), ("bulk", "(1, 1, 'c', 'p')")] {
+        world.mysql.exec(&format!("REPLACE INTO shop.{table} VALUES {row}")).await?;
+        until("the table has its topic again", async || {
+            let ends = kafka.committed_ends(&topic_of(test, table)).await?;
+            Ok(ensure!(ends.iter().any(|end| *end > 0), "{ends:?}"))
+        })
+        .await?;
+    }
+    let checked = String::from_utf8_lossy(&world.command(&["check"])?.stdout).into_owned();
+    ensure!(
+        checked.matches("LOG_REPLACED").count() == 1 && checked.contains("for writer orders-cache from"),
+        "{checked}"
+    );
     world.command_well(&["writer", "rewind", "bulk-cache", "--to", "start"])?;
     let mut delivers = Worker::start(&world, "deliver").await?;
-    wait_through(&world).await?;
-    world.mysql.exec("INSERT INTO shop.users VALUES (2, 'Two', NULL, 'Paris', 1)").await?;
     is_there("user:2").await?;
+    wait_through(&world).await?;
 
     // Who was not rebased is in the former log, though it has written nothing there from a table's topic.
     world.mysql.exec("INSERT INTO shop.orders VALUES (1, 1, 9.90, NULL)").await?;
