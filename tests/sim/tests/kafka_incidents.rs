@@ -330,6 +330,7 @@ fn told_of_deleted_records(beginning: fn() -> Beginning) -> Failure {
             status: Board::default().writer("w", 0),
             owner: "late".into(),
             partition: 0,
+            first: None,
             beginning: beginning(),
         };
         let shutdown = Shutdown::default();
