@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use mysync_change::topics::Topics;
 use rdkafka::ClientConfig;
-use rdkafka::config::RDKafkaLogLevel;
 
 /// librdkafka's own names for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,8 +163,6 @@ impl KafkaSettings {
     /// The leader's producer. `batch_bytes_max`: what every topic takes; `message_bytes_max`: what some take.
     pub fn producer(&self, batch_bytes_max: usize, message_bytes_max: usize) -> ClientConfig {
         let mut config = self.client();
-        // Lost connections are told at this level.
-        config.set_log_level(RDKafkaLogLevel::Info);
         config.set("transactional.id", self.capture_name());
         config.set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string());
         config.set("enable.idempotence", "true");
