@@ -146,7 +146,7 @@ mod tests {
     use std::path::Path;
 
     use metrics_exporter_prometheus::PrometheusBuilder;
-    use mysync_pipeline::dump::{self, Order, OrderBook};
+    use mysync_pipeline::dump::{self, Order, OrderBook, Wish};
     use mysync_pipeline::shutdown::Shutdown;
     use mysync_pipeline::status::Board;
     use tokio::sync::mpsc;
@@ -211,10 +211,10 @@ mod tests {
         /// What capture is asked for by this, which it answers with 3.
         async fn started(&mut self, path: &'static str) -> (Option<String>, Vec<String>, Option<u64>) {
             let asked = self.post(path);
-            let Some(Order::Start { request, answer }) = self.book.recv().await else {
+            let Some(Order { wish: Wish::Start(request), answer }) = self.book.recv().await else {
                 panic!("{path} starts nothing")
             };
-            answer.send(Ok(3)).unwrap();
+            answer.send(Ok(vec![3])).unwrap();
             let answered = asked.await.unwrap();
             assert_eq!((answered.status, answered.body.as_str()), (200, "{\"number\":3}"), "{path}");
             let tables = request.tables.iter().map(|table| table.as_str().to_owned()).collect();
@@ -267,13 +267,13 @@ mod tests {
             ("/api/dumps/cancel", (None, Change::Cancel)),
         ] {
             let asked = world.post(path);
-            let Some(Order::Change { number, change, answer }) = world.book.recv().await else { panic!("{path}") };
-            assert_eq!((number, change), expected);
+            let Some(Order { wish, answer }) = world.book.recv().await else { panic!("{path}") };
+            assert!(matches!(wish, Wish::Change { number, change } if (number, change) == expected), "{wish:?}");
             answer.send(Ok(vec![3, 4])).unwrap();
             assert_eq!(asked.await.unwrap().body, "{\"numbers\":[3,4]}");
         }
         let asked = world.post("/api/dumps/pause?number=9");
-        let Some(Order::Change { answer, .. }) = world.book.recv().await else { panic!("nothing was asked") };
+        let Some(Order { answer, .. }) = world.book.recv().await else { panic!("nothing was asked") };
         answer.send(Err(Failure::definite("DUMP_OTHER", "there is none"))).unwrap();
         let refused = asked.await.unwrap();
         assert!(refused.status == 409 && refused.body.contains("DUMP_OTHER"), "{refused:?}");
@@ -284,7 +284,7 @@ mod tests {
         let mut world = world(Duration::from_millis(1)).await;
         let answer = world.post("/api/dumps").await.unwrap();
         assert!(answer.status == 504 && answer.body.contains("ADMIN_SLOW"), "{answer:?}");
-        let Some(Order::Start { answer, .. }) = world.book.recv().await else { panic!("nothing was asked") };
+        let Some(Order { answer, .. }) = world.book.recv().await else { panic!("nothing was asked") };
         assert!(answer.is_closed());
     }
 

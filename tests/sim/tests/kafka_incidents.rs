@@ -301,7 +301,7 @@ fn everything_was_deleted_that_a_writer_has_not_read() {
 fn after_its_dump() -> Beginning {
     let (orders, mut book) = orders();
     tokio::spawn(async move {
-        while let Some(Order::Begin { answer, .. }) = book.recv().await {
+        while let Some(Order { answer, .. }) = book.recv().await {
             let _ = answer.send(Ok(Vec::new()));
         }
     });

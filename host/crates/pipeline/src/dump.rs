@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use mysync_change::fence::Place;
 use mysync_change::pattern::Pattern;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::failure::Failure;
@@ -13,21 +14,28 @@ use crate::failure::Failure;
 /// Orders that wait: they come from people and from writers that start.
 pub const ORDERS_MAX: usize = 64;
 
-pub type Answer<T> = oneshot::Sender<Result<T, Failure>>;
-
-/// What somebody wants of capture.
+/// Somebody wants something of capture, and is answered with numbers.
 #[derive(Debug)]
-pub enum Order {
-    /// A dump for one writer, or for every writer; answered with its number.
-    Start { request: Request, answer: Answer<u64> },
-    /// The dump that a writer begins with where it has never written, unless it was ordered before; answered with the last number of each
-    /// partition when the writer began. `begun`: it has a place in the log already, in another partition.
-    Begin { request: Request, begun: bool, answer: Answer<Vec<u64>> },
-    /// A change of one dump, or of every one that is not done; answered with their numbers.
-    Change { number: Option<u64>, change: Change, answer: Answer<Vec<u64>> },
+pub struct Order {
+    pub wish: Wish,
+    pub answer: Answer,
 }
 
-#[derive(Debug, Clone)]
+pub type Answer = oneshot::Sender<Result<Vec<u64>, Failure>>;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Wish {
+    /// A dump for one writer, or for every writer; answered with its number.
+    Start(Request),
+    /// The dump that a writer begins with where it has never written, unless it was ordered before; answered with the last number of each
+    /// partition when the writer began. `begun`: it has a place in the log already, in another partition.
+    Begin { request: Request, begun: bool },
+    /// A change of one dump, or of every one that is not done; answered with their numbers.
+    Change { number: Option<u64>, change: Change },
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Request {
     /// None: every writer.
     pub writer: Option<Arc<str>>,
@@ -36,7 +44,8 @@ pub struct Request {
     pub rows_per_second: Option<u64>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Change {
     Pause,
     Resume,
@@ -57,20 +66,20 @@ pub fn orders() -> (Orders, OrderBook) {
 
 impl Orders {
     pub async fn start(&self, request: Request) -> Result<u64, Failure> {
-        self.give(|answer| Order::Start { request, answer }).await
+        Ok(self.give(Wish::Start(request)).await?.first().copied().unwrap_or(0))
     }
 
     pub async fn change(&self, number: Option<u64>, change: Change) -> Result<Vec<u64>, Failure> {
-        self.give(|answer| Order::Change { number, change, answer }).await
+        self.give(Wish::Change { number, change }).await
     }
 
-    async fn give<T>(&self, order: impl FnOnce(Answer<T>) -> Order) -> Result<T, Failure> {
+    async fn give(&self, wish: Wish) -> Result<Vec<u64>, Failure> {
         let (answer, answered) = oneshot::channel();
         let gone = || {
             let message = "capture does not take orders: it has stopped, or lost its source meanwhile";
             Failure::transient("DUMP_NOT_TAKEN", message)
         };
-        self.0.send(order(answer)).await.map_err(|_| gone())?;
+        self.0.send(Order { wish, answer }).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
 }
@@ -89,7 +98,7 @@ impl Beginning {
     /// in the log already, in another partition.
     pub(crate) async fn place(&self, partition: u32, begun: bool) -> Result<Place, Failure> {
         let Beginning::Dump { orders, request } = self else { return Ok(Place::default()) };
-        let from = orders.give(|answer| Order::Begin { request: request.clone(), begun, answer }).await?;
+        let from = orders.give(Wish::Begin { request: request.clone(), begun }).await?;
         Ok(Place { seq: from.get(partition as usize).copied().unwrap_or(0), ..Place::default() })
     }
 }

@@ -8,7 +8,7 @@ use std::future::pending;
 use std::sync::Arc;
 
 use mysync_change::dump::{Dump, DumpState, Dumps, Progress};
-use mysync_pipeline::dump::{Answer, Change, Order, OrderBook, Request};
+use mysync_pipeline::dump::{Answer, Change, Order, OrderBook, Request, Wish};
 use mysync_pipeline::failure::Failure;
 use mysync_pipeline::status::now_us;
 use tracing::info;
@@ -18,7 +18,8 @@ pub struct Book {
     /// Came while something else was waited for.
     ordered: Option<Order>,
     dumps: Arc<Dumps>,
-    answers: Vec<Box<dyn FnOnce() + Send + Sync>>,
+    /// Told once the log has what they came to.
+    answers: Vec<(Answer, Vec<u64>)>,
     /// Dumps that wait for somebody to mend something.
     stopped: BTreeMap<u64, Failure>,
 }
@@ -41,7 +42,8 @@ impl Book {
 
     /// The log has what was handed out.
     pub fn stored(&mut self) {
-        self.answers.drain(..).for_each(|answer| answer());
+        // Whoever has given up waiting need not be told.
+        self.answers.drain(..).for_each(|(answer, numbers)| _ = answer.send(Ok(numbers)));
     }
 
     /// Whether there is nothing to do, now or later.
@@ -65,22 +67,22 @@ impl Book {
     /// Carries out the orders that have come. `lasts`: the last number in each partition of the log. True if there were any.
     pub fn carry_out(&mut self, lasts: impl Fn() -> Vec<u64>) -> bool {
         let mut any = false;
-        while let Some(order) = self.ordered.take().or_else(|| self.orders.try_recv().ok()) {
+        while let Some(Order { wish, answer }) = self.ordered.take().or_else(|| self.orders.try_recv().ok()) {
             any = true;
-            match order {
-                Order::Start { request, answer } => self.start(request, answer, lasts()),
-                Order::Begin { request, begun, answer } => self.begin(request, begun, answer, lasts()),
-                Order::Change { number, change, answer } => self.change(number, change, answer),
+            // Whoever has given up waiting must not be surprised by it later.
+            if answer.is_closed() {
+                continue;
+            }
+            match wish {
+                Wish::Start(request) => self.start(request, answer, lasts()),
+                Wish::Begin { request, begun } => self.begin(request, begun, answer, lasts()),
+                Wish::Change { number, change } => self.change(number, change, answer),
             }
         }
         any
     }
 
-    fn start(&mut self, request: Request, answer: Answer<u64>, lasts: Vec<u64>) {
-        // Whoever has given up waiting must not be surprised by it later.
-        if answer.is_closed() {
-            return;
-        }
+    fn start(&mut self, request: Request, answer: Answer, lasts: Vec<u64>) {
         let running = self.dumps.list.iter().find(|dump| dump.is_open() && dump.writer == request.writer);
         if let Some(dump) = running {
             let message = format!(
@@ -92,13 +94,10 @@ impl Book {
             return;
         }
         let number = self.add(request, lasts);
-        self.tell_later(answer, number);
+        self.tell_later(answer, vec![number]);
     }
 
-    fn begin(&mut self, request: Request, begun: bool, answer: Answer<Vec<u64>>, lasts: Vec<u64>) {
-        if answer.is_closed() {
-            return;
-        }
+    fn begin(&mut self, request: Request, begun: bool, answer: Answer, lasts: Vec<u64>) {
         let tables = texts(&request);
         let known = self.dumps.list.iter().find(|dump| dump.writer == request.writer).map(|dump| dump.number);
         let number = known.unwrap_or_else(|| self.add(request, lasts));
@@ -142,10 +141,7 @@ impl Book {
         dumps.last
     }
 
-    fn change(&mut self, number: Option<u64>, change: Change, answer: Answer<Vec<u64>>) {
-        if answer.is_closed() {
-            return;
-        }
+    fn change(&mut self, number: Option<u64>, change: Change, answer: Answer) {
         let mut changed = Vec::new();
         for dump in &mut Arc::make_mut(&mut self.dumps).list {
             if !dump.is_open() || number.is_some_and(|number| number != dump.number) {
@@ -170,8 +166,8 @@ impl Book {
         self.tell_later(answer, changed);
     }
 
-    fn tell_later<T: Send + Sync + 'static>(&mut self, answer: Answer<T>, value: T) {
-        self.answers.push(Box::new(move || _ = answer.send(Ok(value))));
+    fn tell_later(&mut self, answer: Answer, numbers: Vec<u64>) {
+        self.answers.push((answer, numbers));
     }
 
     /// The dumps that can go on, in their order.
@@ -235,14 +231,9 @@ mod tests {
         Request { writer: Some(writer.into()), tables: vec![Pattern::new(tables)], rows_per_second: None }
     }
 
-    fn give<T>(
-        book: &mut Book,
-        orders: &mpsc::Sender<Order>,
-        lasts: &[u64],
-        order: impl FnOnce(Answer<T>) -> Order,
-    ) -> T {
+    fn give(book: &mut Book, orders: &mpsc::Sender<Order>, lasts: &[u64], wish: Wish) -> Vec<u64> {
         let (answer, mut answered) = oneshot::channel();
-        orders.try_send(order(answer)).unwrap();
+        orders.try_send(Order { wish, answer }).unwrap();
         assert!(book.carry_out(|| lasts.to_vec()));
         assert!(answered.try_recv().is_err(), "it is not in the log yet");
         book.stored();
@@ -250,21 +241,21 @@ mod tests {
     }
 
     fn begin(book: &mut Book, orders: &mpsc::Sender<Order>, tables: &str, last: u64) -> Vec<u64> {
-        give(book, orders, &[last], |answer| Order::Begin { request: request("w", tables), begun: false, answer })
+        give(book, orders, &[last], Wish::Begin { request: request("w", tables), begun: false })
     }
 
     /// In another partition it has a place in the log already.
     fn begin_later(book: &mut Book, orders: &mpsc::Sender<Order>, lasts: &[u64]) -> Vec<u64> {
-        give(book, orders, lasts, |answer| Order::Begin { request: request("w", "shop.*"), begun: true, answer })
+        give(book, orders, lasts, Wish::Begin { request: request("w", "shop.*"), begun: true })
     }
 
     fn load_and_cancel(book: &mut Book, orders: &mpsc::Sender<Order>, lasts: &[u64]) {
-        let number = give(book, orders, lasts, |answer| Order::Start { request: request("w", "shop.*"), answer });
-        cancel(book, orders, number);
+        let number = give(book, orders, lasts, Wish::Start(request("w", "shop.*")));
+        cancel(book, orders, number[0]);
     }
 
     fn cancel(book: &mut Book, orders: &mpsc::Sender<Order>, number: u64) {
-        let cancel = |answer| Order::Change { number: Some(number), change: Change::Cancel, answer };
+        let cancel = Wish::Change { number: Some(number), change: Change::Cancel };
         assert_eq!(give(book, orders, &[], cancel), [number]);
     }
 
@@ -311,7 +302,7 @@ mod tests {
     fn a_writer_that_was_loaded_before_it_ran_begins_with_that_dump() {
         let (orders, book) = mpsc::channel(4);
         let mut book = Book::new(book);
-        give(&mut book, &orders, &[70, 10], |answer| Order::Start { request: request("w", "shop.*"), answer });
+        give(&mut book, &orders, &[70, 10], Wish::Start(request("w", "shop.*")));
         assert_eq!(begin(&mut book, &orders, "shop.*", 80), [70, 10]);
         assert_eq!(begin_later(&mut book, &orders, &[80, 20]), [70, 10]);
     }
@@ -321,7 +312,7 @@ mod tests {
         let (orders, book) = mpsc::channel(4);
         let mut book = Book::new(book);
         let (answer, mut answered) = oneshot::channel();
-        orders.try_send(Order::Start { request: request("w", "shop.a"), answer }).unwrap();
+        orders.try_send(Order { wish: Wish::Start(request("w", "shop.a")), answer }).unwrap();
         assert!(book.carry_out(|| vec![7]));
         book.open(Arc::default());
         book.stored();

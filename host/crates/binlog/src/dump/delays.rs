@@ -67,7 +67,7 @@ impl Delays {
 mod tests {
     use std::sync::Arc;
 
-    use mysync_pipeline::dump::{Order, Request};
+    use mysync_pipeline::dump::{Order, Request, Wish};
     use tokio::sync::{mpsc, oneshot};
 
     use super::*;
@@ -80,7 +80,7 @@ mod tests {
         for writer in ["a", "b"] {
             board.writer(writer, 0);
             let request = Request { writer: Some(Arc::from(writer)), tables: Vec::new(), rows_per_second: None };
-            orders.try_send(Order::Start { request, answer: oneshot::channel().0 }).unwrap();
+            orders.try_send(Order { wish: Wish::Start(request), answer: oneshot::channel().0 }).unwrap();
         }
         // Nobody waits for an answer, so nothing is done.
         assert!(book.carry_out(|| vec![0]) && delays.turn(&book, &mut ahead, &board).is_none());
@@ -89,7 +89,7 @@ mod tests {
             let request = Request { writer: Some(Arc::from(writer)), tables: Vec::new(), rows_per_second: None };
             let (answer, answered) = oneshot::channel();
             waiting.push(answered);
-            orders.try_send(Order::Start { request, answer }).unwrap();
+            orders.try_send(Order { wish: Wish::Start(request), answer }).unwrap();
         }
         book.carry_out(|| vec![0]);
         let mut turn = |delays: &mut Delays| delays.turn(&book, &mut ahead, &board).map(|dump| dump.number);
