@@ -190,7 +190,7 @@ fn told(writer: &str, partition: u32, old: Option<&Fence>, new: &Fence) -> Strin
     let what = match old {
         None => format!("begins behind {goes}: it had no fence"),
         Some(old) if old.log != new.log => {
-            format!("leaves log {} and begins behind {goes} of log {}", old.log, new.log)
+            format!("leaves log {} for log {}, and begins behind {goes}", old.log, new.log)
         }
         Some(old) if old.applied.seq > new.applied.seq => format!(
             "goes back from {} to {goes}: the changes between are written again, and until that is done readers may see older values",
