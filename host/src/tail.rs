@@ -85,7 +85,10 @@ async fn print(log: &Log, options: &TailOptions, out: &mut impl Write) -> Result
                 tokio::time::sleep(LOOK_EVERY).await;
                 partitions.iter_mut().for_each(|partition| partition.ended = false);
                 if looked.elapsed() >= LOOK_FOR_NEW_EVERY {
-                    let added = add_new(&mut partitions, log, from).await;
+                    let added = match log.look_again().await {
+                        Ok(()) => add_new(&mut partitions, log, from).await,
+                        gone => gone,
+                    };
                     added.or_else(|failure| waited_for(failure, follow))?;
                     looked = Instant::now();
                 }
@@ -102,7 +105,6 @@ async fn print(log: &Log, options: &TailOptions, out: &mut impl Write) -> Result
 
 /// Takes in partitions that the log has got since.
 async fn add_new(partitions: &mut Vec<Partition>, log: &Log, after: u64) -> Result<(), Failure> {
-    log.look_again().await?;
     for number in log.partitions(&[Pattern::new("*")]) {
         if partitions.iter().all(|partition| partition.number != number) {
             let log = log.reader(CONSUMER, number).await?;

@@ -88,7 +88,6 @@ impl KafkaLog {
         for Breach { what, .. } in &facts.allowed {
             warn!(code = "KAFKA_SETTING", "allowed by log.allow: {what}");
         }
-        *cluster.limits() = facts.limits;
         let readers = KafkaReaders { cluster: cluster.clone(), known: Arc::new(Mutex::new(log)) };
         Ok(Self { cluster, readers, left })
     }
@@ -145,7 +144,7 @@ struct Survey {
 async fn survey(admin: &Admin, settings: KafkaSettings, members: mpsc::Sender<()>) -> Result<Survey, KafkaError> {
     let facts = preflight::look(admin, &settings, &[]).await?;
     let has_control = !facts.missing.contains(&settings.control_topic());
-    let cluster = Arc::new(Cluster::new(settings, facts.limits.clone(), facts.cluster.clone(), members));
+    let cluster = Arc::new(Cluster::new(settings, facts.cluster.clone(), members));
     if !has_control {
         return Ok(Survey { facts, cluster, log: None });
     }

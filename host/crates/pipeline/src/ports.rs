@@ -64,8 +64,7 @@ pub trait LogWriter: Send {
         checkpoint: &Checkpoint,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Lets others lead, if there can be any: nothing gets through here, and they may have what it takes. Answers whether
-    /// there can.
+    /// Lets others lead, if there can be any: nothing gets through here, and they may have what it takes. Answers whether there can.
     fn step_down(&mut self) -> bool {
         false
     }

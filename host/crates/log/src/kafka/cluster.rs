@@ -27,7 +27,7 @@ const MESSAGE_OVERHEAD: usize = 512;
 pub struct Cluster {
     pub(super) settings: KafkaSettings,
     pub(super) routing: Routing,
-    /// The largest message that each topic takes which this process has looked at.
+    /// The largest message that each topic takes, as it was when this process began to lead.
     limits: Mutex<Limits>,
     /// The log that it began with.
     log: OnceLock<LogId>,
@@ -51,7 +51,7 @@ impl fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    pub(super) fn new(settings: KafkaSettings, limits: Limits, name: String, members: mpsc::Sender<()>) -> Self {
+    pub(super) fn new(settings: KafkaSettings, name: String, members: mpsc::Sender<()>) -> Self {
         let layout = match settings.cleanup {
             Cleanup::Delete => Layout::Runs,
             Cleanup::Compact => Layout::Keyed,
@@ -63,7 +63,7 @@ impl Cluster {
         Self {
             settings,
             routing,
-            limits: Mutex::new(limits),
+            limits: Mutex::default(),
             log: OnceLock::new(),
             name,
             topics,

@@ -31,8 +31,6 @@ pub type Limits = BTreeMap<String, usize>;
 /// What was found of a cluster.
 #[derive(Debug)]
 pub struct Facts {
-    /// The largest message that each topic takes.
-    pub limits: Limits,
     pub cluster: String,
     /// Topics that are not there.
     pub missing: Vec<String>,
@@ -55,12 +53,12 @@ pub struct Breach {
 /// Checks everything that is there of a log that has added these topics. What is not there would be made as it has to be.
 pub async fn look(admin: &Admin, settings: &KafkaSettings, added: &[Topic]) -> Result<Facts, KafkaError> {
     let (cluster, brokers) = admin.cluster().await?;
-    let Looked { limits, missing, mut breaches } = check_all(admin, settings, &wanted(settings, added)).await?;
+    let Looked { missing, mut breaches, .. } = check_all(admin, settings, &wanted(settings, added)).await?;
     if let Some(id) = brokers.first() {
         check_broker(&admin.broker(*id).await?, brokers.len(), &mut breaches);
     }
     let (refused, allowed) = breaches.into_iter().partition(|breach| breach.is_refused(settings));
-    Ok(Facts { limits, cluster, missing, allowed, refused })
+    Ok(Facts { cluster, missing, allowed, refused })
 }
 
 /// Makes those of the log's topics that are missing.
@@ -110,6 +108,7 @@ pub async fn make_records(admin: &Admin, settings: &KafkaSettings, topic: &Topic
 
 /// What was found of topics.
 struct Looked {
+    /// The largest message that each takes.
     limits: Limits,
     missing: Vec<String>,
     breaches: Vec<Breach>,
